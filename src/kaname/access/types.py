@@ -1,0 +1,25 @@
+"""API keys as facts."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One API key; the key itself is known only to its holder.
+
+    Scopes are `predict:<model>` (or `predict:*`), `read`, `write`, `admin`; `admin` implies all, `write`
+    implies `read`.
+    """
+
+    id: str
+    name: str
+    hash: str
+    """BLAKE2b-256 of the key, hexadecimal. Keys hold 256 random bits, so a slow hash adds nothing."""
+    scopes: tuple[str, ...]
+    rate_rows_per_s: float | None = None
+    """Rows per second over all models; None: no limit."""
+    burst_rows: int | None = None
+    """Rows that may come at once; None: one second's worth. A larger request is refused for good."""
+    created_us: int
+    revoked_us: int | None = None

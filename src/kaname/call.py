@@ -1,0 +1,236 @@
+"""The request path's one currency: a `Call` that steps hand on, and the single outcome that ends it.
+
+A step never blocks and never awaits. It fills in its part of the call and enters the next step, or ends the
+call. A step that cares about the result pushes a handler before it hands on; the end of the call unwinds the
+handlers, last in first out, on the event loop's thread, and then tells the door that the request came through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from kaname.errors import KanameError
+from kaname.tensors import Tensor
+
+Cell = float | int | str | None
+Row = Sequence[Cell]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The version that answers a call."""
+
+    model: str
+    model_id: int
+    version: str
+    version_id: int
+
+
+class Principal:
+    """Who asks: an API key, reduced to what the request path needs.
+
+    `may_predict` is None when every model is allowed, else the names of those that are; `scopes` are the
+    other scopes it holds. `limiter` takes rows and returns the seconds to wait (0.0: go ahead); None: no limit.
+    """
+
+    __slots__ = ("burst_rows", "key_id", "limiter", "may_predict", "name", "scopes")
+
+    def __init__(
+        self,
+        key_id: str,
+        name: str,
+        *,
+        may_predict: frozenset[str] | None,
+        scopes: frozenset[str],
+        limiter: Callable[[int], float] | None = None,
+        burst_rows: int = 0,
+    ) -> None:
+        self.key_id = key_id
+        self.name = name
+        self.may_predict = may_predict
+        self.scopes = scopes
+        self.limiter = limiter
+        self.burst_rows = burst_rows
+
+
+class Outputs:
+    """The output tensors of one run, in the order of the signature; several calls own rows of it."""
+
+    __slots__ = ("_lists", "tensors")
+
+    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+        self.tensors = tensors
+        self._lists: list[list[Any] | None] = [None] * len(tensors)
+
+    def as_list(self, output: int) -> list[Any]:
+        """All rows of one output as nested Python lists, converted once for all calls of the run."""
+        found = self._lists[output]
+        if found is None:
+            found = self._lists[output] = self.tensors[output].tolist()
+        return found
+
+
+class Answer:
+    """Rows `start` to `stop` of a run's outputs."""
+
+    __slots__ = ("outputs", "start", "stop")
+
+    def __init__(self, outputs: Outputs, start: int, stop: int) -> None:
+        self.outputs = outputs
+        self.start = start
+        self.stop = stop
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """This answer's own rows of every output, as views."""
+        start, stop = self.start, self.stop
+        return tuple(t[start:stop] if t.ndim else t for t in self.outputs.tensors)
+
+
+Outcome = Answer | KanameError
+Step = Callable[["Call"], None]
+Handler = Callable[["Call", Outcome], Outcome | None]
+"""Receives the outcome on its way back and returns it, or another in its place. None means that the handler
+keeps the call and will end it later itself; the handlers below it then run at that time."""
+Door = Callable[["Call", Outcome], None]
+
+
+class Dropped:
+    """Counts outcomes that came for calls that had already ended (a late answer after a deadline)."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+DROPPED = Dropped()
+
+
+class Call:
+    """One request on its way to an answer.
+
+    The input is either `table` (rows of plain Python cells, for tabular models: the batcher writes many of
+    them into one matrix at once) or `tensors` (arrays in the signature's order whose first dimension is
+    `rows`). `started_ns` and `deadline_ns` are monotonic nanoseconds; a deadline of 0 means none.
+    `arrived_ns` is wall time. `gone` is set when the caller left: whoever holds the call next may drop it.
+    """
+
+    __slots__ = (
+        "_door",
+        "_handlers",
+        "arrived_ns",
+        "context",
+        "deadline_ns",
+        "done",
+        "gone",
+        "principal",
+        "request_id",
+        "rows",
+        "started_ns",
+        "table",
+        "target",
+        "tensors",
+    )
+
+    target: Target
+
+    def __init__(
+        self,
+        request_id: str,
+        principal: Principal,
+        door: Door,
+        *,
+        rows: int,
+        table: Sequence[Row] | None = None,
+        tensors: tuple[Tensor, ...] | None = None,
+        arrived_ns: int = 0,
+        started_ns: int = 0,
+        deadline_ns: int = 0,
+        context: object = None,
+    ) -> None:
+        self.request_id = request_id
+        self.principal = principal
+        self._door = door
+        self.rows = rows
+        self.table = table
+        self.tensors = tensors
+        self.arrived_ns = arrived_ns
+        self.started_ns = started_ns
+        self.deadline_ns = deadline_ns
+        self.context = context
+        self.done = False
+        self.gone = False
+        self._handlers: list[Handler] = []
+
+    def back(self, handler: Handler) -> None:
+        """Run `handler` with the outcome when the call ends, before the handlers pushed earlier."""
+        self._handlers.append(handler)
+
+    def answer(self, outputs: Outputs, start: int, stop: int) -> None:
+        """End the call with rows `start` to `stop` of `outputs`."""
+        self.end(Answer(outputs, start, stop))
+
+    def fail(self, error: KanameError) -> None:
+        """End the call with `error`."""
+        self.end(error)
+
+    def end(self, outcome: Outcome) -> None:
+        """Unwind the handlers and tell the door; an outcome for a call that has ended is dropped and counted."""
+        if self.done:
+            DROPPED.count += 1
+            return
+        handlers = self._handlers
+        while handlers:
+            try:
+                kept = handlers.pop()(self, outcome)
+            except Exception as error:  # noqa: BLE001  (the guard: a handler's fault fails its own call only)
+                outcome = as_error(error)
+                continue
+            if kept is None:
+                return
+            outcome = kept
+        self.done = True
+        self._door(self, outcome)
+
+
+def as_error(error: BaseException) -> KanameError:
+    """`error` itself if a caller may see it, else an internal error that names its type and keeps it as cause."""
+    if isinstance(error, KanameError):
+        return error
+    wrapped = KanameError(f"{type(error).__name__} inside the server; the log has the details")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def enter(step: Step, call: Call) -> None:
+    """Enter `step` under the guard: an exception ends this call and nothing else."""
+    try:
+        step(call)
+    except Exception as error:  # noqa: BLE001  (the guard)
+        call.fail(as_error(error))
+
+
+async def ask(step: Step, make: Callable[[Door], Call]) -> Answer:
+    """Send the call that `make` builds around a door through `step` and wait for its answer.
+
+    Raises the KanameError that ended the call. Cancelling the waiter marks the call gone.
+    """
+    done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def door(_: Call, outcome: Outcome) -> None:
+        if not done.done():
+            done.set_result(outcome)
+
+    call = make(door)
+    enter(step, call)
+    try:
+        outcome = await done
+    except asyncio.CancelledError:
+        call.gone = True
+        raise
+    if isinstance(outcome, KanameError):
+        raise outcome
+    return outcome

@@ -1,0 +1,69 @@
+"""What executes an artefact, and what is known about how it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from kaname.signature import Signature
+from kaname.tensors import Tensor
+
+
+class Session(Protocol):
+    """One loaded version. Used by one thread at a time."""
+
+    def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Outputs in the signature's order for inputs in the signature's order.
+
+        Inputs have the signature's dtypes and are C-contiguous; outputs are fresh arrays that the session
+        does not touch again. Raises whatever the runtime raises; the caller maps it.
+        """
+
+    def close(self) -> None:
+        """Release the memory; the session is not used afterwards."""
+
+
+class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session may use the machine."""
+
+    threads: int = 1
+    """Intra-op threads; with one, batched results equal single ones bit for bit for float models."""
+
+
+class Runtime(Protocol):
+    """Opens sessions of one kind."""
+
+    name: str
+    """`onnx`, `lightgbm`, `xgboost`, `python`."""
+
+    def open(self, path: Path, signature: Signature, options: SessionOptions) -> Session:
+        """Load the model file (or, for `python`, folder) at `path`.
+
+        Raises MissingDependency, or CorruptData when the file cannot be loaded.
+        """
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version's time depends on the batch size, measured on the machine that imported it.
+
+    `rows[i]` rows took `us[i]` microseconds per run (median). `best_rows` minimises time per row.
+    `exact`: every output of a batch equals, bit for bit, that of its rows alone. `splits`: outputs have one
+    row per input row and rows do not influence each other beyond rounding.
+    """
+
+    rows: tuple[int, ...]
+    us: tuple[float, ...]
+    best_rows: int
+    exact: bool
+    splits: bool
+
+    def us_at(self, rows: int) -> float:
+        """Microseconds of one run with `rows` rows: interpolated between, extrapolated beyond the measured sizes."""
+        sizes, times = self.rows, self.us
+        for i in range(1, len(sizes)):
+            if rows <= sizes[i]:
+                share = (rows - sizes[i - 1]) / (sizes[i] - sizes[i - 1])
+                return times[i - 1] + share * (times[i] - times[i - 1])
+        return times[-1] * rows / sizes[-1] if rows > sizes[-1] else times[0]

@@ -1,0 +1,104 @@
+"""Every setting of a project in one Struct: `kaname.yaml` and `KANAME_…` fill it, `kaname settings` prints it.
+
+Durations and sizes carry their unit in the name. `project.py` reads the file and the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kaname.models.types import ModelConfig
+
+Count = Annotated[int, Meta(ge=1)]
+Bytes = Annotated[int, Meta(ge=0)]
+Millis = Annotated[float, Meta(ge=0)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ServerSettings(_Section):
+    """Where the server listens and what it accepts from one connection."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback needs `access.authentication: required`."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """TCP port; 0 picks a free one."""
+    workers: Count = 1
+    """Worker processes; one per core is the most that helps."""
+    max_body_bytes: Bytes = 64 * 1024 * 1024
+    """Largest request body."""
+    max_header_bytes: Bytes = 32 * 1024
+    """Largest request head, all headers together."""
+    max_headers: Count = 100
+    """Most header lines in a request."""
+    header_timeout_ms: Millis = 10_000
+    """Time in which a request's head must arrive."""
+    body_timeout_ms: Millis = 60_000
+    """Time in which a request's body must arrive."""
+    keep_alive_ms: Millis = 75_000
+    """Idle time after which a connection is closed."""
+    drain_ms: Millis = 30_000
+    """Longest wait for requests in progress after SIGTERM."""
+    inflight_bytes: Bytes = 512 * 1024 * 1024
+    """Request bytes a worker holds before it stops reading from its connections."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names accepted beside the bound address; a request for another is refused (DNS rebinding)."""
+    allowed_origins: tuple[str, ...] = ()
+    """Browser origins accepted beside the server's own."""
+
+
+class AccessSettings(_Section):
+    """Who may ask, and how much."""
+
+    authentication: Literal["required", "off"] = "required"
+    """`required`: every request but health needs a key. `off`: anyone who reaches the port is admin."""
+    allow_insecure_bind: bool = False
+    """Permit binding another address than loopback while authentication is off."""
+    rate_rows_per_s: float | None = None
+    """Default limit of a key, in rows per second; 1,000 in profile `cluster`, none in `local`."""
+
+
+class InferenceSettings(_Section):
+    """How models run."""
+
+    threads: Count = 1
+    """Intra-op threads of a session."""
+    inline_us: float = 1_000.0
+    """A version whose best batch takes at most this long runs on the event loop, others on worker threads."""
+    worker_threads: Count = 2
+    """Runs in progress at once on threads, over all models of a worker."""
+    max_rows: Count = 100_000
+    """Most rows in one request."""
+
+
+class RecordSettings(_Section):
+    """The prediction record."""
+
+    commit_ms: Annotated[float, Meta(ge=1, le=50)] = 10.0
+    """Group-commit window: an acknowledged prediction is on disk at most this long after its answer."""
+    buffer_bytes: Bytes = 64 * 1024 * 1024
+    """Events waiting for the disk; beyond it a model's `record.policy` decides."""
+    retain_bytes: Bytes = 1024 * 1024 * 1024
+    """Oldest blocks are deleted beyond this size, per writer."""
+    retain_days: float = 30.0
+    """Blocks older than this are deleted."""
+
+
+class Settings(_Section):
+    """All settings of a project."""
+
+    name: str = "kaname"
+    """Name of the project, for people."""
+    profile: Literal["local", "cluster"] = "local"
+    """Which defaults hold."""
+    server: ServerSettings = ServerSettings()
+    access: AccessSettings = AccessSettings()
+    inference: InferenceSettings = InferenceSettings()
+    record: RecordSettings = RecordSettings()
+    models: ModelConfig = ModelConfig()
+    """Defaults of every model; a model's own configuration overrides them field by field."""
