@@ -10,18 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from kaname.models.types import ModelConfig
-
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
 Millis = Annotated[float, Meta(ge=0)]
+RecordPolicy = Literal["sample", "drop", "block"]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class ServerSettings(_Section):
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the server listens and what it accepts from one connection."""
 
     host: str = "127.0.0.1"
@@ -52,7 +47,7 @@ class ServerSettings(_Section):
     """Browser origins accepted beside the server's own."""
 
 
-class AccessSettings(_Section):
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may ask, and how much."""
 
     authentication: Literal["required", "off"] = "required"
@@ -63,7 +58,7 @@ class AccessSettings(_Section):
     """Default limit of a key, in rows per second; 1,000 in profile `cluster`, none in `local`."""
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
 
     threads: Count = 1
@@ -76,7 +71,7 @@ class InferenceSettings(_Section):
     """Most rows in one request."""
 
 
-class RecordSettings(_Section):
+class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prediction record."""
 
     commit_ms: Annotated[float, Meta(ge=1, le=50)] = 10.0
@@ -89,7 +84,48 @@ class RecordSettings(_Section):
     """Blocks older than this are deleted."""
 
 
-class Settings(_Section):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one model, over all its versions, per worker. None: no limit."""
+
+    rate_rows_per_s: float | None = None
+    """Rows accepted per second (token bucket with a burst of one second)."""
+    concurrency: int | None = None
+    """Requests in progress at once, queued ones included in `queue`."""
+    queue: int = 10_000
+    """Requests that may wait for the runtime; one more is refused at once with 503."""
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How predictions of one model are recorded."""
+
+    enabled: bool = True
+    policy: RecordPolicy = "drop"
+    """When the disk is slower than traffic: keep a sample, drop, or block (the answer waits for the commit)."""
+    sample: float = 0.1
+    """Share of events kept while the buffer is over half full under `sample`."""
+    max_bytes: int = 16_384
+    """A tensor above this many bytes is recorded as its hash and shape."""
+    redact: tuple[str, ...] = ()
+    """Feature, input or output names whose values are not recorded."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an owner sets per model; everything has a default."""
+
+    description: str = ""
+    limits: Limits = Limits()
+    record: Recording = Recording()
+    max_delay_ms: float = 0.0
+    """Longest time a request waits for others to share its batch; 0: batches form only while the runtime is busy."""
+    max_batch_rows: int | None = None
+    """Upper bound of a batch; None: the size that the profile found best."""
+    batch_tolerance: float | None = None
+    """Largest absolute difference accepted between batched and single results when they are not bit-equal."""
+    timeout_ms: int = 30_000
+    """Deadline of a request that names none."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a project."""
 
     name: str = "kaname"

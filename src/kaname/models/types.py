@@ -7,51 +7,10 @@ from typing import Literal
 import msgspec
 
 from kaname.runtimes.types import Profile
+from kaname.settings import ModelConfig
 from kaname.signature import Signature
 
 VersionStatus = Literal["training", "deployed", "archived"]
-RecordPolicy = Literal["sample", "drop", "block"]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of one model, over all its versions, per worker. None: no limit."""
-
-    rate_rows_per_s: float | None = None
-    """Rows accepted per second (token bucket with a burst of one second)."""
-    concurrency: int | None = None
-    """Requests in progress at once, queued ones included in `queue`."""
-    queue: int = 10_000
-    """Requests that may wait for the runtime; one more is refused at once with 503."""
-
-
-class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How predictions of one model are recorded."""
-
-    enabled: bool = True
-    policy: RecordPolicy = "drop"
-    """When the disk is slower than traffic: keep a sample, drop, or block (the answer waits for the commit)."""
-    sample: float = 0.1
-    """Share of events kept while the buffer is over half full under `sample`."""
-    max_bytes: int = 16_384
-    """A tensor above this many bytes is recorded as its hash and shape."""
-    redact: tuple[str, ...] = ()
-    """Feature, input or output names whose values are not recorded."""
-
-
-class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an owner sets per model; everything has a default."""
-
-    description: str = ""
-    limits: Limits = Limits()
-    record: Recording = Recording()
-    max_delay_ms: float = 0.0
-    """Longest time a request waits for others to share its batch; 0: batches form only while the runtime is busy."""
-    max_batch_rows: int | None = None
-    """Upper bound of a batch; None: the size that the profile found best."""
-    batch_tolerance: float | None = None
-    """Largest absolute difference accepted between batched and single results when they are not bit-equal."""
-    timeout_ms: int = 30_000
-    """Deadline of a request that names none."""
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
