@@ -59,9 +59,15 @@ class NotFound(KanameError):
 
 
 class Conflict(KanameError):
-    """The request contradicts the present state (a stale ETag, a name taken, a version that still answers)."""
+    """The request contradicts the present state (a name taken, a version that still answers)."""
 
     code = "conflict"
+
+
+class PreconditionFailed(Conflict):
+    """The resource has changed since the caller read the ETag that came as If-Match."""
+
+    code = "precondition_failed"
 
 
 class TooLarge(KanameError):

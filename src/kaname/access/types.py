@@ -13,12 +13,14 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    number: int = 0
+    """Rising, never used again; the key's place in memory that the workers share."""
     name: str
     hash: str
     """BLAKE2b-256 of the key, hexadecimal. Keys hold 256 random bits, so a slow hash adds nothing."""
     scopes: tuple[str, ...]
     rate_rows_per_s: float | None = None
-    """Rows per second over all models; None: no limit."""
+    """Rows per second over all models; None: the project's default (`access.rate_rows_per_s`)."""
     burst_rows: int | None = None
     """Rows that may come at once; None: one second's worth. A larger request is refused for good."""
     created_us: int
