@@ -1,0 +1,62 @@
+# Every target makes what it needs; `make` or `make help` lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lock demo test test-fast test-services lint format types contracts docs bench clean
+
+help: ## show this list
+	@echo "Kaname: make TARGET"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## create .venv and install exactly what requirements.lock names
+
+$(STAMP): requirements.lock pyproject.toml tools/venv.sh
+	@PYTHON="$(PYTHON)" sh tools/venv.sh $(VENV)
+
+lock: ## resolve pyproject.toml again into requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --extra all --extra examples --group dev pyproject.toml -o requirements.lock
+
+demo: $(STAMP) ## train on real flights, serve, replay traffic; KEEP=1 leaves the server running
+	@$(BIN)/python examples/flights/demo.py $(if $(KEEP),--keep)
+
+test: $(STAMP) ## everything: lint, types, contracts, tests, the code in the docs
+	@BIN=$(BIN) JOBS=$(JOBS) sh tools/test.sh
+
+test-fast: $(STAMP) ## the quick tests only, under a minute
+	@$(PYTEST) -n $(JOBS) -q -m "not slow and not serial and not services"
+
+test-services: $(STAMP) ## the suites that start heavy servers
+	@$(PYTEST) -m services; code=$$?; \
+	 if [ $$code -eq 5 ]; then echo "no suite needs a heavy server"; exit 0; fi; exit $$code
+
+lint: $(STAMP) ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff fix and format what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict, over src and tests
+	$(BIN)/mypy
+
+contracts: $(STAMP) ## import-linter: the floors of the house
+	$(BIN)/lint-imports
+
+docs: $(STAMP) ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(STAMP) ## compare with other model servers and write docs/benchmarks.md (long)
+	$(BIN)/python benchmarks/serving.py
+
+clean: ## remove caches and build results; the virtual environment stays
+	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
