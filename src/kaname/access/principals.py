@@ -112,6 +112,6 @@ def _principal(key: KeyInfo, bucket: TokenBucket | None) -> Principal:
         key.name,
         may_predict=right.may_predict,
         scopes=right.scopes,
-        limiter=bucket,
+        limiter=None if bucket is None else bucket.take,
         burst_rows=0 if bucket is None else bucket.burst,
     )
