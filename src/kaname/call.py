@@ -8,6 +8,7 @@ handlers, last in first out, on the event loop's thread, and then tells the door
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,11 +75,11 @@ class Outputs:
 
 
 class Answer:
-    """Rows `start` to `stop` of a run's outputs."""
+    """Rows `start` to `stop` of a run's outputs; a `stop` of None: all of it, also where it has no rows."""
 
     __slots__ = ("outputs", "start", "stop")
 
-    def __init__(self, outputs: Outputs, start: int, stop: int) -> None:
+    def __init__(self, outputs: Outputs, start: int, stop: int | None) -> None:
         self.outputs = outputs
         self.start = start
         self.stop = stop
@@ -86,7 +87,9 @@ class Answer:
     def tensors(self) -> tuple[Tensor, ...]:
         """This answer's own rows of every output, as views."""
         start, stop = self.start, self.stop
-        return tuple(t[start:stop] if t.ndim else t for t in self.outputs.tensors)
+        if stop is None:
+            return self.outputs.tensors
+        return tuple(t[start:stop] for t in self.outputs.tensors)
 
 
 Outcome = Answer | KanameError
@@ -107,6 +110,7 @@ class Dropped:
 
 
 DROPPED = Dropped()
+LOG = logging.getLogger("kaname.call")
 
 
 class Call:
@@ -115,16 +119,16 @@ class Call:
     The input is either `table` (rows of plain Python cells, for tabular models: the batcher writes many of
     them into one matrix at once) or `tensors` (arrays in the signature's order whose first dimension is
     `rows`). `started_ns` and `deadline_ns` are monotonic nanoseconds; a deadline of 0 means none.
-    `arrived_ns` is wall time. `gone` is set when the caller left: whoever holds the call next may drop it.
+    `arrived_ns` is wall time. `form` is the protocol's own note on how the answer should look. `gone` is set when the caller left: whoever holds the call next may drop it.
     """
 
     __slots__ = (
         "_door",
         "_handlers",
         "arrived_ns",
-        "context",
         "deadline_ns",
         "done",
+        "form",
         "gone",
         "principal",
         "request_id",
@@ -149,7 +153,6 @@ class Call:
         arrived_ns: int = 0,
         started_ns: int = 0,
         deadline_ns: int = 0,
-        context: object = None,
     ) -> None:
         self.request_id = request_id
         self.principal = principal
@@ -160,7 +163,7 @@ class Call:
         self.arrived_ns = arrived_ns
         self.started_ns = started_ns
         self.deadline_ns = deadline_ns
-        self.context = context
+        self.form: object = None
         self.done = False
         self.gone = False
         self._handlers: list[Handler] = []
@@ -169,7 +172,7 @@ class Call:
         """Run `handler` with the outcome when the call ends, before the handlers pushed earlier."""
         self._handlers.append(handler)
 
-    def answer(self, outputs: Outputs, start: int, stop: int) -> None:
+    def answer(self, outputs: Outputs, start: int, stop: int | None) -> None:
         """End the call with rows `start` to `stop` of `outputs`."""
         self.end(Answer(outputs, start, stop))
 
@@ -193,7 +196,10 @@ class Call:
                 return
             outcome = kept
         self.done = True
-        self._door(self, outcome)
+        try:
+            self._door(self, outcome)
+        except Exception:
+            LOG.exception("the door failed to deliver the answer of request %s", self.request_id)
 
 
 def as_error(error: BaseException) -> KanameError:

@@ -1,0 +1,122 @@
+"""Many calls' inputs into one set of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kaname.call import Call, Row
+from kaname.errors import InvalidInput
+from kaname.signature import Signature
+from kaname.tensors import FLOATS, NUMPY_OF, Tensor
+
+Gather = Callable[[Sequence[Call]], tuple[Tensor, ...]]
+"""The inputs of one run over all calls' rows, in call order. Raises InvalidInput (or a numpy error) when any
+row does not fit; the caller then gathers call by call to find whose."""
+
+
+def gather_for(signature: Signature) -> Gather:
+    """The gather of a signature: a matrix of features, a column per feature, or plain tensors."""
+    if signature.layout == "matrix":
+        return _matrix(signature)
+    if signature.layout == "columns":
+        return _columns(signature)
+    return _concatenate
+
+
+def _tables(calls: Sequence[Call]) -> list[Row] | None:
+    rows: list[Row] = []
+    for call in calls:
+        if call.table is None:
+            return None
+        rows += call.table
+    return rows
+
+
+def _matrix(signature: Signature) -> Gather:
+    dtype = NUMPY_OF[signature.inputs[0].datatype]
+    spread = _splitter(signature)
+
+    def gather(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+        rows = _tables(calls)
+        if rows is None:
+            return _concatenate([spread(call) for call in calls])
+        with np.errstate(over="raise"):
+            return (np.array(rows, dtype),)
+
+    return gather
+
+
+def _columns(signature: Signature) -> Gather:
+    dtypes = [NUMPY_OF[spec.datatype] for spec in signature.inputs]
+    shapes = [(-1, 1) if len(spec.shape) == 2 else (-1,) for spec in signature.inputs]
+    spread = _splitter(signature)
+
+    def gather(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+        rows = _tables(calls)
+        if rows is None:
+            return _concatenate([spread(call) for call in calls])
+        with np.errstate(over="raise"):
+            columns = zip(*rows, strict=True)
+            return tuple(
+                np.array(column, dtype).reshape(shape)
+                for column, dtype, shape in zip(columns, dtypes, shapes, strict=True)
+            )
+
+    return gather
+
+
+def _splitter(signature: Signature) -> Callable[[Call], Call]:
+    """Gives a call that came as a table its tensors, so that it can share a run with calls that came as tensors."""
+    matrix = signature.layout == "matrix"
+    dtypes = [NUMPY_OF[spec.datatype] for spec in signature.inputs]
+    shapes = [(-1, 1) if len(spec.shape) == 2 else (-1,) for spec in signature.inputs]
+
+    def spread(call: Call) -> Call:
+        if call.tensors is None:
+            assert call.table is not None
+            with np.errstate(over="raise"):
+                if matrix:
+                    call.tensors = (np.array(call.table, dtypes[0]),)
+                else:
+                    columns = zip(*call.table, strict=True)
+                    call.tensors = tuple(
+                        np.array(c, d).reshape(s) for c, d, s in zip(columns, dtypes, shapes, strict=True)
+                    )
+        return call
+
+    return spread
+
+
+def _concatenate(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+    if len(calls) == 1:
+        tensors = calls[0].tensors
+        assert tensors is not None
+        return tensors
+    inputs = [call.tensors for call in calls]
+    return tuple(np.concatenate(parts) for parts in zip(*inputs, strict=True))
+
+
+def check_table(call: Call, signature: Signature) -> None:
+    """Find the cell of a table that does not fit its feature's datatype; raises InvalidInput that names it."""
+    for r, row in enumerate(call.table or ()):
+        for feature, cell in zip(signature.features, row, strict=True):
+            if isinstance(cell, (int, float)) and not _holds(cell, feature.datatype):
+                raise InvalidInput(
+                    "value out of range",
+                    where=f"instances[{r}].{feature.name}" if call.rows > 1 else f"features.{feature.name}",
+                    found=repr(cell),
+                    expected=f"a value that {feature.datatype} can hold",
+                )
+
+
+def _holds(cell: float, datatype: str) -> bool:
+    dtype = NUMPY_OF[datatype]
+    if datatype in FLOATS:
+        return not math.isfinite(cell) or abs(cell) <= float(np.finfo(dtype).max)
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        return bounds.min <= cell <= bounds.max
+    return True

@@ -1,0 +1,231 @@
+"""A lane: all calls for one loaded version in one worker, run in batches that nobody waits for.
+
+What has accumulated while the runtime was busy runs next, up to the batch size that the version's profile
+found best. A call's fault is its own: when a batch fails, its members run alone, each with its own result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from kaname.call import Call, Outcome, Outputs, as_error
+from kaname.clock import Clock
+from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
+from kaname.inference.crew import Crew
+from kaname.inference.gather import check_table, gather_for
+from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.types import Session
+from kaname.signature import Signature
+from kaname.tensors import Tensor
+
+Ran = Callable[[int, int], None]
+"""Told after each run: rows in the batch, nanoseconds."""
+
+
+class Lane:
+    """Batches calls for one session. All methods belong to the loop's thread.
+
+    `best_rows` bounds a batch (a larger single request still runs, alone). `crew` is None for versions fast
+    enough to run on the loop. `max_delay_ms` > 0 lets a lone call wait for others that long.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        signature: Signature,
+        *,
+        best_rows: int,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        deadlines: Deadlines,
+        crew: Crew | None = None,
+        queue: int = 10_000,
+        max_delay_ms: float = 0.0,
+        ran: Ran | None = None,
+    ) -> None:
+        self._session = session
+        self._signature = signature
+        self._gather = gather_for(signature)
+        self._best_rows = best_rows if signature.batched else 1
+        self._ragged = any(size == -1 for spec in signature.inputs for size in spec.shape[1:])
+        self._loop = loop
+        self._clock = clock
+        self._crew = crew
+        self._deadlines = deadlines
+        self._queue = queue
+        self._delay_s = max_delay_ms / 1000
+        self._ran = ran
+        self._pending: deque[Call] = deque()
+        self._scheduled = False
+        self._running = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._on_idle: Callable[[], None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for the runtime."""
+        return len(self._pending)
+
+    def submit(self, call: Call) -> None:
+        """The step that ends the request path: the call is answered or failed later, on the loop."""
+        pending = self._pending
+        if len(pending) >= self._queue:
+            call.fail(Overloaded("the queue of this model is full", found=f"{len(pending)} waiting", retry_after_s=1.0))
+            return
+        pending.append(call)
+        if self._crew is not None and call.deadline_ns:
+            self._deadlines.watch(call)
+            call.back(self._forget)
+        if not (self._scheduled or self._running):
+            self._schedule()
+
+    def _forget(self, call: Call, outcome: Outcome) -> Outcome:
+        self._deadlines.forget(call)
+        return outcome
+
+    def _schedule(self) -> None:
+        if self._delay_s and len(self._pending) < self._best_rows:
+            if self._alarm is None:
+                self._alarm = self._loop.call_later(self._delay_s, self._flush)
+            return
+        self._scheduled = True
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        calls = self._take()
+        if not calls:
+            self._rest()
+        elif self._crew is None:
+            began = self._clock.monotonic_ns()
+            outputs = self._attempt(calls)
+            self._settle(calls, outputs, self._clock.monotonic_ns() - began)
+            self._rest()
+        else:
+            self._running = True
+            self._crew.post(lambda: self._on_thread(calls))
+
+    def _on_thread(self, calls: list[Call]) -> None:
+        assert self._crew is not None
+        began = self._clock.monotonic_ns()
+        result = self._attempt(calls)
+        took = self._clock.monotonic_ns() - began
+        self._crew.back(lambda: self._from_thread(calls, result, took))
+
+    def _from_thread(self, calls: list[Call], result: Outputs | list[Outputs | KanameError], took: int) -> None:
+        self._running = False
+        self._settle(calls, result, took)
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._pending:
+            if not (self._scheduled or self._running):
+                self._schedule()
+        elif self._on_idle is not None and not self._running:
+            on_idle, self._on_idle = self._on_idle, None
+            on_idle()
+
+    def _take(self) -> list[Call]:
+        """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`."""
+        pending, best = self._pending, self._best_rows
+        calls: list[Call] = []
+        rows = 0
+        now = self._clock.monotonic_ns()
+        while pending:
+            call = pending[0]
+            if call.done or call.gone:
+                pending.popleft()
+                if not call.done:
+                    call.fail(KanameError("the caller left before the answer"))
+                continue
+            if calls and (rows + call.rows > best or (self._ragged and not _alike(calls[0], call))):
+                break
+            pending.popleft()
+            if call.deadline_ns and call.deadline_ns <= now:
+                self._deadlines.expire(call)
+                continue
+            calls.append(call)
+            rows += call.rows
+        return calls
+
+    def _attempt(self, calls: list[Call]) -> Outputs | list[Outputs | KanameError]:
+        """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
+        try:
+            outputs = self._session.run(self._gather(calls))
+        except Exception as error:  # noqa: BLE001  (the guard: whose fault it was is found below)
+            if len(calls) == 1:
+                return [self._explain(calls[0], error)]
+        else:
+            if len(calls) == 1 or _divides(outputs, sum(call.rows for call in calls)):
+                return Outputs(outputs)
+            self._best_rows = 1
+        return [self._alone(call) for call in calls]
+
+    def _alone(self, call: Call) -> Outputs | KanameError:
+        try:
+            return Outputs(self._session.run(self._gather([call])))
+        except Exception as error:  # noqa: BLE001  (the guard)
+            return self._explain(call, error)
+
+    def _explain(self, call: Call, error: Exception) -> KanameError:
+        """The caller's view of a failed run: an unfit value is the request's fault, the rest is the model's."""
+        if isinstance(error, KanameError):
+            return error
+        if isinstance(error, (FloatingPointError, OverflowError, ValueError, TypeError)) and call.tensors is None:
+            try:
+                check_table(call, self._signature)
+            except InvalidInput as unfit:
+                return unfit
+        failed = ModelFailed(f"the model raised {type(error).__name__}: {_first_line(error)}")
+        failed.__cause__ = error
+        return failed
+
+    def _settle(self, calls: list[Call], result: Outputs | list[Outputs | KanameError], took: int) -> None:
+        if self._ran is not None:
+            self._ran(sum(call.rows for call in calls), took)
+        if isinstance(result, Outputs):
+            if len(calls) == 1:
+                calls[0].answer(result, 0, None)
+                return
+            start = 0
+            for call in calls:
+                stop = start + call.rows
+                call.answer(result, start, stop)
+                start = stop
+            return
+        for call, own in zip(calls, result, strict=True):
+            if isinstance(own, Outputs):
+                call.answer(own, 0, None)
+            else:
+                call.fail(own)
+
+    def close_when_idle(self, closed: Callable[[], None] | None = None) -> None:
+        """Release the session after the last call that is in the lane has ended."""
+
+        def close() -> None:
+            self._session.close()
+            if closed is not None:
+                closed()
+
+        self._on_idle = close
+        self._rest()
+
+
+def _alike(one: Call, other: Call) -> bool:
+    if one.tensors is None or other.tensors is None:
+        return one.tensors is other.tensors
+    return all(a.shape[1:] == b.shape[1:] for a, b in zip(one.tensors, other.tensors, strict=True))
+
+
+def _divides(outputs: tuple[Tensor, ...], rows: int) -> bool:
+    return all(output.ndim > 0 and output.shape[0] == rows for output in outputs)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(as_error(error) if isinstance(error, KanameError) else error).strip()
+    return text.splitlines()[0][:300] if text else "no message"

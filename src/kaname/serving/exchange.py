@@ -1,0 +1,42 @@
+"""What a door hands to an endpoint, and what it gets back: the same for every way in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kaname.call import Call
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, in the order they came."""
+
+
+class Incoming:
+    """One whole HTTP request; `body` as it came, `target` with its query."""
+
+    __slots__ = ("body", "headers", "target")
+
+    def __init__(self, target: bytes, headers: Headers, body: bytes) -> None:
+        self.target = target
+        self.headers = headers
+        self.body = body
+
+
+class Reply(Protocol):
+    """Takes the one answer of a request. `call` is set by the endpoint, so that the door can mark it gone."""
+
+    call: Call | None
+
+    def send(self, status: int, head: bytes, body: bytes) -> None:
+        """Answer with `head`, complete header lines that end in CRLF (without content-length), and `body`."""
+
+
+class Endpoint(Protocol):
+    """Answers requests for one URL."""
+
+    def enter(self, incoming: Incoming, reply: Reply) -> None:
+        """Answer through `reply`, now or later on the loop. Never raises."""
+
+
+def header_lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Header pairs as the lines that `Reply.send` takes."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
