@@ -39,7 +39,7 @@ class Runtime(Protocol):
     """`onnx`, `lightgbm`, `xgboost`, `python`."""
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> Session:
-        """Load the model file (or, for `python`, folder) at `path`.
+        """Load the model file at `path`.
 
         Raises MissingDependency, or CorruptData when the file cannot be loaded.
         """
