@@ -1,0 +1,379 @@
+"""Requests of one version as a block of columns in MessagePack, and back.
+
+Blocks of the usual traffic (answers, small values) are written column by column over all requests at once: the
+writer thread shares the interpreter with the event loop, so every microsecond here is one less for answers.
+Whatever does not fit that form (errors, large tensors, odd shapes) is written request by request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter, sub
+from typing import Any, NamedTuple
+
+import blake3
+import msgspec
+
+from kaname.call import Answer, Call, Outcome, Outputs, Target
+from kaname.predictions.types import RecordedError
+from kaname.settings import Recording
+from kaname.signature import Signature
+from kaname.tensors import Tensor, datatype_of, encode_binary
+
+FORMAT = 1
+BLOCK_BYTES = 1024 * 1024
+"""Larger blocks are split: the log wants pages that lie side by side."""
+LIST_ELEMENTS = 64
+"""Outputs with at most this many elements per row are kept as values, larger ones in binary form."""
+
+Item = tuple[Call, Outcome, int]
+"""A call, what came of it, and when (monotonic ns)."""
+
+
+class Cells(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """One entry per row, over all requests of the block."""
+
+    values: Sequence[Any]
+
+
+class Packed(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Rows of one shape in binary form, over all requests of the block."""
+
+    datatype: str
+    row_shape: tuple[int, ...]
+    data: bytes
+
+
+class Whole(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """One request's tensor in binary form."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Hashed(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """What is kept of one request's large tensor."""
+
+    hash: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Each(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """One value per request of the block; None where the request has none."""
+
+    values: list[Cells | Whole | Hashed | None]
+
+
+Column = Cells | Packed | Each
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """A block. None in the place of a column: redacted. Empty lists: see the fields."""
+
+    format: int
+    target: Target
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    request_ids: Sequence[str]
+    times_ns: Sequence[int]
+    latencies_ns: Sequence[int]
+    keys: list[str]
+    key_of: list[int]
+    """Position in `keys`, per request; empty when there is one key."""
+    rows: Sequence[int]
+    """Per request; empty when each has one."""
+    inputs: list[Column | None]
+    outputs: list[Column | None]
+    errors: dict[int, RecordedError]
+    """By position in the block."""
+    places: list[int]
+    """Positions that the requests had when written; empty when none has been deleted since."""
+
+
+class Encoded(NamedTuple):
+    """A block for the log; times in µs since epoch."""
+
+    events: int
+    first_us: int
+    last_us: int
+    value: bytes
+
+
+class Source:
+    """What the encoder knows of a version and of what its owner wants recorded; built once."""
+
+    __slots__ = (
+        "batched", "cells_rows", "feature_names", "input_names", "max_bytes", "output_names",
+        "redact", "target", "text_columns",
+    )  # fmt: skip
+
+    def __init__(self, target: Target, signature: Signature, recording: Recording) -> None:
+        self.target = target
+        self.feature_names = tuple(feature.name for feature in signature.features)
+        self.input_names = tuple(spec.name for spec in signature.inputs)
+        self.output_names = tuple(spec.name for spec in signature.outputs)
+        self.redact = frozenset(recording.redact) | self._implied(signature, recording.redact)
+        self.max_bytes = recording.max_bytes
+        self.cells_rows = max(1, recording.max_bytes // 8)
+        self.text_columns = tuple(i for i, f in enumerate(signature.features) if f.datatype == "BYTES")
+        self.batched = signature.batched
+
+    @staticmethod
+    def _implied(signature: Signature, redact: Iterable[str]) -> frozenset[str]:
+        """A tensor that holds a redacted feature is redacted too, and the features of a redacted tensor."""
+        if signature.layout != "matrix":
+            return frozenset()
+        names = frozenset(feature.name for feature in signature.features)
+        tensor = signature.inputs[0].name
+        if tensor in redact:
+            return names
+        return frozenset({tensor}) if names & frozenset(redact) else frozenset()
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Body).decode
+_call_columns = attrgetter("request_id", "arrived_ns", "started_ns", "rows", "principal.key_id", "table", "tensors")
+_answer_columns = attrgetter("outputs", "start", "stop")
+
+
+def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
+    """`items` as blocks; `wall_ns` is wall time minus monotonic time, for calls without an arrival time."""
+    try:
+        block = _encode_columns(source, items, wall_ns)
+    except (AttributeError, TypeError, ValueError, IndexError, OverflowError):
+        return _encode_sorted(source, items, wall_ns)
+    return _split(source, items, wall_ns, block)
+
+
+def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
+    """The requests that fit columns in one block, with values and with tensors, and the rest in another."""
+    tables: list[Item] = []
+    tensors: list[Item] = []
+    rest: list[Item] = []
+    for item in items:
+        call, outcome, _ = item
+        if type(outcome) is not Answer or not source.batched:
+            rest.append(item)
+        else:
+            (tables if call.table is not None else tensors).append(item)
+    found: list[Encoded] = []
+    for group in (tables, tensors):
+        if group:
+            try:
+                found += _split(source, group, wall_ns, _encode_columns(source, group, wall_ns))
+            except (AttributeError, TypeError, ValueError, IndexError, OverflowError):
+                rest += group
+    return found + _encode_rest(source, rest, wall_ns)
+
+
+def _encode_rest(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
+    """Requests that do not fit columns; one whose values cannot be written at all is kept without them."""
+    if not items:
+        return []
+    try:
+        block = _encode_each(source, items, wall_ns)
+    except Exception:  # noqa: BLE001  (whatever a caller or a model put there, its request is recorded)
+        if len(items) == 1:
+            return [_encode_each(source, items, wall_ns, values=False)]
+    else:
+        if len(block.value) <= BLOCK_BYTES or len(items) == 1:
+            return [block]
+    half = len(items) // 2
+    return _encode_rest(source, items[:half], wall_ns) + _encode_rest(source, items[half:], wall_ns)
+
+
+def _split(source: Source, items: Sequence[Item], wall_ns: int, block: Encoded) -> list[Encoded]:
+    if len(block.value) <= BLOCK_BYTES or len(items) == 1:
+        return [block]
+    half = len(items) // 2
+    return encode(source, items[:half], wall_ns) + encode(source, items[half:], wall_ns)
+
+
+def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Encoded:
+    """Columns over all items; raises one of several errors when an item does not fit (see `encode`)."""
+    calls, outcomes, ended = zip(*items, strict=True)
+    ids, arrived, started, rows, keys, tables, tensors = zip(*map(_call_columns, calls), strict=True)
+    runs, starts, stops = zip(*map(_answer_columns, outcomes), strict=True)
+    most = max(rows)
+    if tables[0] is not None:
+        names, inputs = source.feature_names, _table_columns(source, tables, most)
+    else:
+        names, inputs = source.input_names, _tensor_columns(source, tensors, rows)
+    outputs = _output_columns(source, outcomes, runs, starts, stops if most > 1 else None)
+    return _finish(
+        source, names, ids, _times(arrived, started, wall_ns), list(map(sub, ended, started)), keys,
+        rows if most > 1 else (), inputs, outputs, {},
+    )  # fmt: skip
+
+
+def _times(arrived: Sequence[int], started: Sequence[int], wall_ns: int) -> Sequence[int]:
+    """Wall times; from the monotonic ones where a door gave none."""
+    if all(arrived):
+        return arrived
+    return [at or since + wall_ns for at, since in zip(arrived, started, strict=True)]
+
+
+def _finish(
+    source: Source,
+    names: tuple[str, ...],
+    ids: Sequence[str],
+    times: Sequence[int],
+    latencies: list[int],
+    keys: Sequence[str],
+    rows: Sequence[int],
+    inputs: list[Column | None],
+    outputs: list[Column | None],
+    errors: dict[int, RecordedError],
+) -> Encoded:
+    distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    key_of = [distinct[key] for key in keys] if len(distinct) > 1 else []
+    body = Body(
+        FORMAT, source.target, names, source.output_names, ids, times, latencies,
+        list(distinct), key_of, rows, inputs, outputs, errors, [],
+    )  # fmt: skip
+    return Encoded(len(ids), min(times) // 1000, max(times) // 1000, _pack(body))
+
+
+def _table_columns(source: Source, tables: Sequence[Any], most: int) -> list[Column | None]:
+    """One column of cells per feature."""
+    if most > source.cells_rows:
+        raise ValueError("a table is too large to be kept as values")
+    rows = [table[0] for table in tables] if most == 1 else chain.from_iterable(tables)
+    columns = list(zip(*rows, strict=True))
+    if len(columns) != len(source.feature_names):
+        raise ValueError("the width of the table is not that of the signature")
+    for position in source.text_columns:
+        if sum(len(cell) for cell in columns[position] if cell is not None) > source.max_bytes:
+            raise ValueError("a text column may be too large")
+    redact = source.redact
+    if not redact:
+        return [Cells(column) for column in columns]
+    return [
+        None if name in redact else Cells(column) for name, column in zip(source.feature_names, columns, strict=True)
+    ]
+
+
+def _tensor_columns(source: Source, tensors: Sequence[Any], rows: Sequence[int]) -> list[Column | None]:
+    """One packed column per input whose tensors agree in datatype and row shape, else one value per request."""
+    if not source.batched:
+        raise ValueError("requests that are not rows are kept one by one")
+    columns: list[Column | None] = []
+    for name, arrays in zip(source.input_names, zip(*tensors, strict=True), strict=True):
+        columns.append(None if name in source.redact else _input_column(source, arrays, rows))
+    return columns
+
+
+def _input_column(source: Source, arrays: Sequence[Tensor], rows: Sequence[int]) -> Column:
+    first = arrays[0]
+    dtype, row_shape = first.dtype, first.shape[1:]
+    packable = dtype.hasobject is False and dtype.kind not in "SU"
+    most = source.max_bytes
+    for array, count in zip(arrays, rows, strict=True):
+        if array.dtype is not dtype or array.shape[1:] != row_shape or array.nbytes > most or len(array) != count:
+            packable = False
+            break
+    if packable:
+        return Packed(datatype_of(dtype), row_shape, b"".join([array.tobytes() for array in arrays]))
+    return Each([_value(source, array) for array in arrays])
+
+
+def _output_columns(
+    source: Source,
+    answers: Sequence[Answer],
+    runs: Sequence[Outputs],
+    starts: Sequence[int],
+    stops: Sequence[int] | None,
+) -> list[Column | None]:
+    """One column per output; `stops` is None when every answer has one row."""
+    if not source.batched:
+        raise ValueError("outputs that are not rows are kept one by one")
+    distinct = dict.fromkeys(runs)
+    columns: list[Column | None] = []
+    for position, name in enumerate(source.output_names):
+        if name in source.redact:
+            columns.append(None)
+        elif any(run.tensors[position].size > LIST_ELEMENTS * len(run.tensors[position]) for run in distinct):
+            columns.append(Each([_value(source, answer.tensors()[position]) for answer in answers]))
+        else:
+            lists = {run: run.as_list(position) for run in distinct}
+            if stops is None:
+                columns.append(Cells([lists[run][at] for run, at in zip(runs, starts, strict=True)]))
+            else:
+                slices = [lists[run][at:end] for run, at, end in zip(runs, starts, stops, strict=True)]
+                columns.append(Cells(list(chain.from_iterable(slices))))
+    return columns
+
+
+# --- one by one -----------------------------------------------------------------------------------------
+
+
+def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values: bool = True) -> Encoded:
+    """Any items at all: one value per request and column, errors beside them; or all of it but the values."""
+    calls = [call for call, _, _ in items]
+    tabular = any(call.table is not None for call in calls)
+    names = tuple(dict.fromkeys((source.feature_names if tabular else ()) + source.input_names))
+    inputs: list[Column | None] = [
+        None if name in source.redact else Each([_input(source, call, name) if values else None for call in calls])
+        for name in names
+    ]
+    outputs: list[Column | None] = [
+        None
+        if name in source.redact
+        else Each([_output(source, outcome, i) if values else None for _, outcome, _ in items])
+        for i, name in enumerate(source.output_names)
+    ]
+    errors = {
+        position: RecordedError(outcome.code, outcome.message, outcome.where)
+        for position, (_, outcome, _) in enumerate(items)
+        if not isinstance(outcome, Answer)
+    }
+    return _finish(
+        source,
+        names,
+        [call.request_id for call in calls],
+        [call.arrived_ns or call.started_ns + wall_ns for call in calls],
+        [ended - call.started_ns for call, _, ended in items],
+        [call.principal.key_id for call in calls],
+        [call.rows for call in calls],
+        inputs,
+        outputs,
+        errors,
+    )
+
+
+def _input(source: Source, call: Call, name: str) -> Cells | Whole | Hashed | None:
+    """The value of one name in one request; None where the request has no such part."""
+    if call.table is not None and name in source.feature_names:
+        position = source.feature_names.index(name)
+        return _cells(source, [row[position] if position < len(row) else None for row in call.table])
+    if call.tensors is not None and name in source.input_names:
+        position = source.input_names.index(name)
+        if position < len(call.tensors):
+            return _value(source, call.tensors[position])
+    return None
+
+
+def _output(source: Source, outcome: Outcome, position: int) -> Cells | Whole | Hashed | None:
+    if not isinstance(outcome, Answer):
+        return None
+    if not source.batched:
+        return _value(source, outcome.outputs.tensors[position])
+    return _value(source, outcome.tensors()[position])
+
+
+def _cells(source: Source, values: list[Any]) -> Cells | Hashed:
+    packed = _pack(values)
+    if len(packed) <= max(source.max_bytes, 9 * source.cells_rows + 5):
+        return Cells(values)
+    return Hashed(blake3.blake3(packed).hexdigest(), "CELLS", (len(values),))
+
+
+def _value(source: Source, tensor: Tensor) -> Whole | Hashed:
+    datatype = datatype_of(tensor.dtype) if tensor.dtype.kind != "O" else "BYTES"
+    raw = encode_binary(tensor)
+    if len(raw) > source.max_bytes:
+        return Hashed(blake3.blake3(raw).hexdigest(), datatype, tensor.shape)
+    return Whole(datatype, tensor.shape, raw)

@@ -1,0 +1,373 @@
+"""Records every request: a handler on the event loop, one writer thread, one commit for all in a time window.
+
+The handler appends to a list and returns; encoding and the disk belong to the thread. What an owner chose for
+the time when the disk is slower than traffic (`drop`, `sample`, `block`) is decided in the handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import structlog
+
+from kaname.call import Call, Handler, Outcome, Target
+from kaname.clock import Clock
+from kaname.errors import Overloaded, Unavailable
+from kaname.predictions.encoding import Encoded, Item, Source, encode
+from kaname.predictions.types import TOPIC
+from kaname.settings import Recording
+from kaname.signature import Signature
+from kaname.storage.events.types import EventWriter
+
+CALL_BYTES = 700
+"""Estimate of what a waiting call holds beside its values."""
+CELL_BYTES = 32
+FIRST_RETRY_S = 0.05
+LONGEST_RETRY_S = 1.0
+HOUSEKEEPING_S = 1.0
+COMPLAIN_EVERY_NS = 60_000_000_000
+
+_log = structlog.get_logger("kaname.predictions")
+
+
+class Counts:
+    """What happened so far in this process; each is written by one thread and may be read by any."""
+
+    __slots__ = ("bytes", "commits", "dropped", "failures", "lost", "recorded", "refused", "sampled_out")
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        """Events on disk."""
+        self.bytes = 0
+        """Bytes of their blocks."""
+        self.commits = 0
+        self.failures = 0
+        """Commits that failed (and were tried again)."""
+        self.dropped = 0
+        """Events not recorded because the buffer was full."""
+        self.sampled_out = 0
+        """Events not recorded because the buffer was over half full under `sample`."""
+        self.refused = 0
+        """Answers refused because the buffer was full under `block`."""
+        self.lost = 0
+        """Events given up when the recorder was stopped while the disk refused them."""
+
+
+class _Buffer:
+    """Bytes waiting, as two counters with one writer each: `queued` the loop, `written` the thread."""
+
+    __slots__ = ("asleep", "limit", "queued", "written")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.queued = 0
+        self.written = 0
+        self.asleep = False
+        """The thread waits to be woken."""
+
+
+class _Lane:
+    """The events of one version that wait for the thread."""
+
+    __slots__ = ("blocking", "handler", "pending", "source")
+
+    def __init__(self, source: Source, *, blocking: bool) -> None:
+        self.source = source
+        self.blocking = blocking
+        self.pending: list[Item] = []
+        self.handler: weakref.ref[Handler] | None = None
+        """Dead when no snapshot uses the lane any more."""
+
+    def take(self) -> list[Item]:
+        """Everything that waits; safe beside appends of the loop, each of which is one step."""
+        taken = self.pending[:]
+        del self.pending[: len(taken)]
+        return taken
+
+
+class Recorder:
+    """Writes the prediction record of one process through `writer`, which its thread alone uses after `start`.
+
+    `commit_ms` bounds the time between an answer and its place on the disk while the disk keeps up;
+    `buffer_bytes` what may wait. `on_commit(seconds, events, bytes)` and `housekeeping(writer)` (about once
+    a second) are called in the writer thread.
+    """
+
+    def __init__(
+        self,
+        writer: EventWriter,
+        clock: Clock,
+        *,
+        commit_ms: float = 10.0,
+        buffer_bytes: int = 64 * 1024 * 1024,
+        on_commit: Callable[[float, int, int], None] | None = None,
+        housekeeping: Callable[[EventWriter], None] | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self._writer = writer
+        self._clock = clock
+        self._commit_s = commit_ms / 1000
+        self._on_commit = on_commit
+        self._housekeeping = housekeeping
+        self._buffer = _Buffer(buffer_bytes)
+        self._lanes: list[_Lane] = []
+        self._held: list[Item] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._give_up_ns = 0
+        self._usual_s = 0.0
+        self._complained_ns = -COMPLAIN_EVERY_NS
+        self._kept_house_ns = 0
+        self._thread = threading.Thread(target=self._run, name="prediction-record", daemon=True)
+
+    # --- on the event loop ----------------------------------------------------------------------------------
+
+    def handler(self, target: Target, signature: Signature, recording: Recording) -> Handler:
+        """The handler that records the calls of one version; build it once per snapshot and push it per call.
+
+        It takes any outcome, so that refused and failed requests are recorded too. Under `block` it keeps the
+        call and ends it after its event is on disk.
+        """
+        if not recording.enabled:
+            return _pass
+        lane = _Lane(Source(target, signature, recording), blocking=recording.policy == "block")
+        size = _size_of(signature)
+        if recording.policy == "block":
+            handler = self._blocking(lane, size)
+        elif recording.policy == "sample":
+            handler = self._sampling(lane, size, recording.sample)
+        else:
+            handler = self._dropping(lane, size)
+        lane.handler = weakref.ref(handler)
+        self._lanes.append(lane)
+        return handler
+
+    def _dropping(self, lane: _Lane, size: Callable[[Call], int]) -> Handler:
+        buffer, counts, wake = self._buffer, self.counts, self._rouse
+        append, now = lane.pending.append, self._clock.monotonic_ns
+
+        def record(call: Call, outcome: Outcome) -> Outcome:
+            if buffer.queued - buffer.written >= buffer.limit:
+                counts.dropped += 1
+                return outcome
+            buffer.queued += size(call)
+            append((call, outcome, now()))
+            if buffer.asleep:
+                wake()
+            return outcome
+
+        return record
+
+    def _sampling(self, lane: _Lane, size: Callable[[Call], int], share: float) -> Handler:
+        buffer, counts = self._buffer, self.counts
+        record = self._dropping(lane, size)
+        credit = 0.0
+
+        def sample(call: Call, outcome: Outcome) -> Outcome | None:
+            nonlocal credit
+            if (buffer.queued - buffer.written) * 2 >= buffer.limit:
+                credit += share
+                if credit < 1.0:
+                    counts.sampled_out += 1
+                    return outcome
+                credit -= 1.0
+            return record(call, outcome)
+
+        return sample
+
+    def _blocking(self, lane: _Lane, size: Callable[[Call], int]) -> Handler:
+        buffer, counts, wake = self._buffer, self.counts, self._rouse
+        append, now = lane.pending.append, self._clock.monotonic_ns
+
+        def hold(call: Call, outcome: Outcome) -> Outcome | None:
+            if buffer.queued - buffer.written >= buffer.limit or self._stopping.is_set():
+                counts.refused += 1
+                return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
+            buffer.queued += size(call)
+            append((call, outcome, now()))
+            if buffer.asleep:
+                wake()
+            return None
+
+        return hold
+
+    def _rouse(self) -> None:
+        self._buffer.asleep = False
+        self._wake.set()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to write; `loop` is where calls held under `block` go on."""
+        self._loop = loop
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Write what waits and end the thread; gives up on a disk that refuses for `timeout_s` seconds.
+
+        Call it when no request is in progress any more. The writer may be closed afterwards.
+        """
+        self._give_up_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _go_on(self, items: list[Item]) -> None:
+        """End the calls whose events are on disk."""
+        for call, outcome, _ in items:
+            _end(call, outcome)
+
+    def _fail_late(self, *, everyone: bool = False) -> None:
+        """Fail held calls whose deadline has passed: their events may still be written."""
+        now = self._clock.monotonic_ns()
+        waiting = [item for lane in self._lanes if lane.blocking for item in lane.pending]
+        for call, _, _ in self._held + waiting:
+            if everyone or 0 < call.deadline_ns <= now:
+                _end(call, Unavailable("the prediction record cannot be written, and this model requires it"))
+
+    # --- in the writer thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._rest()
+            stopping = self._stopping.is_set()
+            self._write()
+            self._keep_house()
+            if stopping and not any(lane.pending for lane in self._lanes):
+                return
+
+    def _rest(self) -> None:
+        """Sleep until there is something to write, then for the rest of the commit window."""
+        buffer = self._buffer
+        if not any(lane.pending for lane in self._lanes):
+            self._wake.clear()
+            buffer.asleep = True  # first this, then another look: an append in between is seen by one of the two
+            if not any(lane.pending for lane in self._lanes) and not self._stopping.is_set():
+                self._wake.wait(HOUSEKEEPING_S)
+            buffer.asleep = False
+        if self._stopping.is_set() or any(lane.pending for lane in self._lanes if lane.blocking):
+            return
+        if any(lane.pending for lane in self._lanes):
+            time.sleep(max(self._commit_s - self._usual_s, 0.001))
+
+    def _write(self) -> None:
+        queued = self._buffer.queued  # before the lists are taken: all of it is in them
+        events = size = 0
+        held: list[Item] = []
+        for lane in list(self._lanes):
+            abandoned = lane.handler is not None and lane.handler() is None
+            taken = lane.take()
+            if taken:
+                for block in self._encode(lane.source, taken):
+                    self._writer.append_block(TOPIC, lane.source.target.model, *block)
+                    events += block.events
+                    size += len(block.value)
+                if lane.blocking:
+                    held += taken
+            elif abandoned:
+                self._lanes.remove(lane)
+        if events:
+            self._held = held
+            self._commit(events, size)
+            self._held = []
+        self._buffer.written = queued
+
+    def _encode(self, source: Source, items: list[Item]) -> list[Encoded]:
+        return encode(source, items, self._clock.time_ns() - self._clock.monotonic_ns())
+
+    def _commit(self, events: int, size: int) -> None:
+        """Commit, again and again while the disk refuses; then let held calls go on."""
+        pause = FIRST_RETRY_S
+        while True:
+            began = self._clock.monotonic_ns()
+            try:
+                self._writer.commit()
+                break
+            except OSError as error:
+                self._complain(error)
+            if self._stopping.is_set() and self._clock.monotonic_ns() >= self._give_up_ns:
+                self.counts.lost += events
+                self._on_loop(lambda: self._fail_late(everyone=True))
+                return
+            self._on_loop(self._fail_late)
+            self._stopping.wait(pause) if not self._stopping.is_set() else time.sleep(FIRST_RETRY_S)
+            pause = min(pause * 2, LONGEST_RETRY_S)
+        seconds = (self._clock.monotonic_ns() - began) / 1e9
+        self._usual_s += (seconds - self._usual_s) / 8
+        counts = self.counts
+        counts.recorded += events
+        counts.bytes += size
+        counts.commits += 1
+        if self._held:
+            held = self._held
+            self._on_loop(lambda: self._go_on(held))
+        if self._on_commit is not None:
+            self._on_commit(seconds, events, size)
+
+    def _keep_house(self) -> None:
+        now = self._clock.monotonic_ns()
+        if now - self._kept_house_ns < HOUSEKEEPING_S * 1e9:
+            return
+        self._kept_house_ns = now
+        try:
+            self._writer.commit()  # nothing is staged: retention by age only
+            if self._housekeeping is not None:
+                self._housekeeping(self._writer)
+        except OSError as error:
+            self._complain(error)
+        except Exception:  # noqa: BLE001  (the thread must live)
+            _log.exception("housekeeping of the prediction record failed")
+
+    def _complain(self, error: OSError) -> None:
+        """Count a failure and say it, at most once a minute."""
+        self.counts.failures += 1
+        now = self._clock.monotonic_ns()
+        if now - self._complained_ns >= COMPLAIN_EVERY_NS:
+            self._complained_ns = now
+            _log.error(
+                "the prediction record cannot be written; answers go on except where `record.policy` is `block`",
+                error=str(error),
+                failures=self.counts.failures,
+                dropped=self.counts.dropped,
+            )
+
+    def _on_loop(self, work: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits there any more
+                self._loop.call_soon_threadsafe(work)
+
+
+def _pass(_: Call, outcome: Outcome) -> Outcome:
+    """The handler of a model that is not recorded."""
+    return outcome
+
+
+def _end(call: Call, outcome: Outcome) -> None:
+    """End a held call unless it has ended meanwhile; a door's fault stays with its own call."""
+    if not call.done:
+        try:
+            call.end(outcome)
+        except Exception:  # noqa: BLE001  (the guard)
+            _log.exception("a call could not be ended", request_id=call.request_id)
+
+
+def _size_of(signature: Signature) -> Callable[[Call], int]:
+    """Estimates the bytes that a call holds while it waits."""
+    per_row = CELL_BYTES * (len(signature.features) + len(signature.outputs))
+    if signature.features:
+        return lambda call: CALL_BYTES + per_row * call.rows
+
+    def of_tensors(call: Call) -> int:
+        size = CALL_BYTES + per_row * call.rows
+        for tensor in call.tensors or ():
+            size += tensor.nbytes
+            if tensor.dtype.hasobject:
+                size += sum(map(len, tensor.flat))
+        return size
+
+    return of_tensors
