@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from kaname.call import Call
+from kaname.errors import KanameError
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came."""
@@ -35,6 +36,9 @@ class Endpoint(Protocol):
 
     def enter(self, incoming: Incoming, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop. Never raises."""
+
+    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+        """Answer a request that was not read to its end, in the form of this endpoint's protocol."""
 
 
 def header_lines(headers: list[tuple[bytes, bytes]]) -> bytes:

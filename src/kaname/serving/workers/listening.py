@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -38,7 +38,7 @@ class HttpServer:
         self._sockets = dict(sockets)
         self._backlog = backlog
         self._config = uvicorn.Config(
-            worker.app,  # type: ignore[arg-type]  # uvicorn's TypedDicts are narrower than ASGI's mappings
+            worker.app,
             http=worker.http_protocol,
             ws="none",
             lifespan="off",
@@ -118,12 +118,8 @@ class HttpServer:
             if transport is not None:
                 transport.abort()
 
-    @property
-    def _protocol(self) -> Callable[[], Any]:
-        def make() -> Any:
-            return self._config.http_protocol_class(config=self._config, server_state=self._state, app_state={})
-
-        return make
+    def _protocol(self) -> Any:
+        return self._worker.http_protocol(config=self._config, server_state=self._state, app_state={})
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:

@@ -1,0 +1,105 @@
+"""What all connections of a worker share: the URLs that predict, limits, the bytes in progress, the clock's tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from kaname.clock import Clock
+from kaname.errors import KanameError
+from kaname.serving.exchange import Endpoint, Headers
+from kaname.settings import ServerSettings
+
+SWEEP_S = 0.25
+
+Resolve = Callable[[bytes], Endpoint | None]
+"""The endpoint of a request target (path and query as sent), or None when it is not one that predicts."""
+
+
+class Swept(Protocol):
+    """A connection as the sweeper sees it."""
+
+    def sweep(self, now_ns: int) -> None:
+        """Close or refuse what has been waiting for too long."""
+
+    def wanted_bytes(self) -> int:
+        """The room it waits for; 0 when it no longer waits."""
+
+    def resume(self) -> None:
+        """There is room for request bytes again."""
+
+
+class Gate:
+    """One per worker. `now_ns` is monotonic time at the last sweep: coarse, and free to read.
+
+    `closing` is set when the worker drains: answers then carry `connection: close`.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        clock: Clock,
+        may_enter: Callable[[Headers], tuple[int, KanameError] | None],
+        fallback: Endpoint,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.may_enter = may_enter
+        """None when Host and Origin are fine, else the status and the error to answer with."""
+        self.fallback = fallback
+        """Words the refusal of requests that reached no endpoint."""
+        self.resolve: Resolve = lambda _: None
+        self.known: dict[bytes, Endpoint] = {}
+        self.connections: set[Swept] = set()
+        self.closing = False
+        self.now_ns = clock.monotonic_ns()
+        self.held_bytes = 0
+        self.inflight_bytes = settings.inflight_bytes
+        self._starved: deque[Swept] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def find(self, target: bytes) -> Endpoint | None:
+        """The endpoint for `target`; found ones are remembered until the next swap."""
+        endpoint = self.known.get(target)
+        if endpoint is None:
+            endpoint = self.resolve(target)
+            if endpoint is not None:
+                if len(self.known) >= 65_536:
+                    self.known = {}
+                self.known[target] = endpoint
+        return endpoint
+
+    def swap(self, resolve: Resolve) -> None:
+        """Answer by a new snapshot from the next request on."""
+        self.resolve = resolve
+        self.known = {}
+
+    def starve(self, connection: Swept) -> None:
+        """Remember a connection that waits for room."""
+        self._starved.append(connection)
+
+    def free(self, size: int) -> None:
+        """Give bytes back and let as many starved connections go on as there is room for."""
+        self.held_bytes -= size
+        starved = self._starved
+        while starved and (not self.held_bytes or self.held_bytes + starved[0].wanted_bytes() <= self.inflight_bytes):
+            starved.popleft().resume()
+
+    def start(self) -> None:
+        """Begin sweeping; needs a running loop."""
+        self.now_ns = self.clock.monotonic_ns()
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self.now_ns = now_ns = self.clock.monotonic_ns()
+        for connection in list(self.connections):
+            connection.sweep(now_ns)
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def stop(self) -> None:
+        """Stop sweeping."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,449 @@
+"""HTTP/1.1 on a socket: uvicorn's protocol class with a short way for requests that predict.
+
+`Connection` recognises the URLs that predict when a request's head is complete and hands the whole request to
+their endpoint, without a task, a scope or a queue; all other requests go to the ASGI application as in uvicorn.
+Both kinds share one queue of slots, so that pipelined answers keep their order, and one set of limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import urllib.parse
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from kaname.errors import InvalidInput, KanameError, TooLarge
+from kaname.serving.exchange import Endpoint, Incoming
+from kaname.serving.slots import FULL, SLOW_READER, STARVED, ReadControl, Slot
+
+if TYPE_CHECKING:
+    from kaname.serving.gate import Gate
+
+LOG = logging.getLogger("kaname.http")
+MOST_SLOTS = 32
+DRAIN_IDLE_NS = 1_000_000_000
+LINGER_NS = 2_000_000_000
+MS = 1_000_000
+
+IDLE, HEAD, BODY = 0, 1, 2
+
+
+def connection_class(gate: Gate) -> type[Connection]:
+    """The protocol class for `uvicorn.Config(http=…)` of a worker with this gate."""
+    return type("GateConnection", (Connection,), {"gate": gate})
+
+
+class Connection(HttpToolsProtocol):
+    """One client connection. uvicorn's private members it relies on are named in `RELIES_ON`."""
+
+    gate: ClassVar[Gate]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.slots: deque[Slot] = deque()
+        self._phase = IDLE
+        self._since_ns = self.gate.now_ns
+        self._head_bytes = 0
+        self._body: bytes | bytearray = b""
+        self._endpoint: Endpoint | None = None
+        self._slot: Slot | None = None
+        self._length = 0
+        self._deaf = False
+        self._lingering = False
+        self._write_paused_ns = 0
+        self._lines: tuple[object, bytes] = (None, b"")
+
+    # --- the transport's calls --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.flow = self.control = ReadControl(transport)
+        self._since_ns = self.gate.now_ns
+        self.gate.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gate.connections.discard(self)
+        for slot in self.slots:
+            self.gate.free(slot.size)
+            slot.size = 0
+            if slot.call is not None:
+                slot.call.gone = True
+            if slot.cycle is not None:
+                slot.cycle.disconnected = True
+                slot.cycle.message_event.set()
+        self.slots.clear()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # True keeps the transport open, as asyncio defines
+        """A client that closes its sending side may still read: the answers it is owed are sent first."""
+        self._deaf = True
+        if self._phase != IDLE or not self.slots or self._lingering:
+            return False
+        self.slots[-1].close = True
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._phase == IDLE:
+            self._since_ns = self.gate.now_ns
+            self._head_bytes = 0
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._deaf = True
+            if self.slots:
+                self.slots[-1].close = True
+        except httptools.HttpParserError as error:
+            self._malformed(error)
+        if self._phase == HEAD and not self._deaf:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.gate.settings.max_header_bytes:
+                self._refuse_bytes(431, "the request's head is larger than this server accepts")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_paused_ns = self.gate.now_ns
+        self.control.hold(SLOW_READER)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._write_paused_ns = 0
+        self.control.let_go(SLOW_READER)
+
+    # --- the parser's calls -----------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._phase = HEAD
+        self._since_ns = self.gate.now_ns
+        self._length = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"content-length":
+            self._length = int(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+
+    def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
+        self._phase = BODY
+        settings = self.gate.settings
+        headers = self.headers
+        if len(headers) > settings.max_headers or self._head_size() > settings.max_header_bytes:
+            self._refuse_bytes(431, "the request's head is larger than this server accepts")
+            return
+        endpoint = self.gate.find(self.url) if self.parser.get_method() == b"POST" else None
+        if endpoint is None:
+            self._begin_asgi()
+            return
+        self._endpoint = endpoint
+        self._body = b""
+        slot = self._slot = Slot(self)
+        self.slots.append(slot)
+        refused = self.gate.may_enter(headers)
+        if refused is not None:
+            self._refuse(slot, *refused)
+        elif self._length > settings.max_body_bytes:
+            self._refuse(slot, 413, _too_large(settings.max_body_bytes))
+        else:
+            self._reserve(slot, self._length)
+            if self.expect_100_continue:
+                slot.wants_continue = True
+                self._continue_head()
+
+    def on_body(self, body: bytes) -> None:
+        if self._deaf:
+            return
+        if self._endpoint is None:
+            if not self.cycle.response_complete:
+                super().on_body(body)
+            return
+        if not self._body:
+            self._body = body
+        else:
+            if type(self._body) is bytes:
+                self._body = bytearray(self._body)
+            self._body += body
+        slot = self._slot
+        if slot is not None and len(self._body) > slot.size:
+            most = self.gate.settings.max_body_bytes
+            if len(self._body) > most:
+                self._refuse(slot, 413, _too_large(most))
+                return
+            self.gate.held_bytes += len(self._body) - slot.size
+            slot.size = len(self._body)
+
+    def on_message_complete(self) -> None:
+        if self._deaf:
+            return
+        self._phase = IDLE
+        endpoint = self._endpoint
+        if endpoint is None:
+            if not self.cycle.response_complete:
+                super().on_message_complete()
+            return
+        slot = self._slot
+        assert slot is not None
+        self._endpoint = None
+        self._slot = None
+        slot.wants_continue = False
+        if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
+            slot.close = True
+        if len(self.slots) >= MOST_SLOTS:
+            self.control.hold(FULL)
+        endpoint.enter(Incoming(self.url, self.headers, bytes(self._body)), slot)
+
+    # --- the ASGI application ---------------------------------------------------------------------------
+
+    def _begin_asgi(self) -> None:
+        """As uvicorn does it, but that a cycle starts only when it is at the head of the slots."""
+        self._endpoint = None
+        version = self.parser.get_http_version()
+        parsed = httptools.parse_url(self.url)
+        raw_path = parsed.path or b"/"
+        path = raw_path.decode("latin-1")
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": self.parser.get_method().decode("ascii"),
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": parsed.query or b"",
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        slot = Slot(self)
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.gate.closing
+        slot.cycle = self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self.slots.append(slot)
+        if len(self.slots) >= MOST_SLOTS:
+            self.control.hold(FULL)
+        if self.slots[0] is slot:
+            self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        assert slot.cycle is not None
+        slot.started = True
+        self._start_asgi_task(slot.cycle, self.app)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.slots and self.slots[0].cycle is not None:
+            slot = self.slots.popleft()
+            self.gate.free(slot.size)
+        if not self.transport.is_closing():
+            self._advance()
+
+    # --- answers ----------------------------------------------------------------------------------------
+
+    def default_lines(self) -> bytes:
+        """The header lines that every answer starts with (uvicorn renews the date each second)."""
+        pairs = self.server_state.default_headers
+        if self._lines[0] is not pairs:
+            self._lines = (pairs, b"".join(b"%b: %b\r\n" % pair for pair in pairs))
+        return self._lines[1]
+
+    def answered(self, slot: Slot) -> None:
+        """A slot has its answer: write it if it is at the head, and those behind it that wait."""
+        if self.slots and self.slots[0] is slot:
+            self._advance()
+
+    def _advance(self) -> None:
+        slots = self.slots
+        while slots:
+            slot = slots[0]
+            if slot.cycle is not None:
+                if not slot.started:
+                    self._start(slot)
+                break
+            if slot.data is None:
+                break
+            slots.popleft()
+            self.gate.free(slot.size)
+            self.transport.write(slot.data)
+            if slot.close:
+                self._finish()
+                return
+        if not slots:
+            self._since_ns = self.gate.now_ns
+        if len(slots) < MOST_SLOTS:
+            self.control.let_go(FULL)
+        if slots:
+            self._continue_head()
+
+    def _continue_head(self) -> None:
+        slot = self.slots[0]
+        if slot.wants_continue:
+            slot.wants_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _finish(self) -> None:
+        """Close after the last answer. Unread request bytes are drained first: closing on them would send a reset
+        that can overtake the answer."""
+        unread = self._phase != IDLE
+        self._deaf = True
+        self.slots.clear()
+        if not unread:
+            self.transport.close()
+            return
+        self._lingering = True
+        self._since_ns = self.gate.now_ns
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    # --- refusals ---------------------------------------------------------------------------------------
+
+    def _refuse(self, slot: Slot, status: int, error: KanameError) -> None:
+        """Answer before the whole request has been read; the connection cannot be used again."""
+        slot.close = True
+        self._deaf = True
+        self._body = b""
+        endpoint = self._endpoint or self.gate.fallback
+        endpoint.refuse(status, error, Incoming(self.url or b"/", self.headers or [], b""), slot)
+
+    def _refuse_bytes(self, status: int, message: str) -> None:
+        """Answer bytes that are no request we accept, in their turn."""
+        slot = self._slot
+        if slot is None or slot.data is not None:
+            slot = Slot(self)
+            self.slots.append(slot)
+        self._refuse(slot, status, InvalidInput(message))
+
+    def _malformed(self, error: httptools.HttpParserError) -> None:
+        if isinstance(error, httptools.HttpParserCallbackError):
+            LOG.error("a fault while reading a request", exc_info=error.__context__)
+        if self._phase == BODY and self._endpoint is None and not self.cycle.response_complete:
+            self.transport.close()  # the application has the head already: it sees a disconnect
+            return
+        self._phase = HEAD
+        self._refuse_bytes(400, f"not an HTTP request: {error}")
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    # --- limits in time and memory ----------------------------------------------------------------------
+
+    def _reserve(self, slot: Slot, size: int) -> None:
+        """Take room for a body. Without room the connection is not read until others have been answered; a body
+        that was let in can always finish, so that waiting connections never wait for each other."""
+        gate = self.gate
+        if gate.held_bytes and gate.held_bytes + size > gate.inflight_bytes:
+            self.control.hold(STARVED)
+            gate.starve(self)
+            return
+        slot.size = size
+        gate.held_bytes += size
+
+    def wanted_bytes(self) -> int:
+        """The room this connection waits for; 0 when it no longer waits."""
+        return self._length if self._slot is not None and not self._slot.size else 0
+
+    def resume(self) -> None:
+        """There is room for the body that waited."""
+        if self._slot is not None and not self._slot.size:
+            self._slot.size = self._length
+            self.gate.held_bytes += self._length
+        if not self.transport.is_closing():
+            self.control.let_go(STARVED)
+
+    def sweep(self, now_ns: int) -> None:
+        """Close or refuse what has been waiting for too long."""
+        settings = self.gate.settings
+        waited_ns = now_ns - self._since_ns
+        if self._lingering:
+            if waited_ns > LINGER_NS:
+                self.transport.abort()
+        elif self._write_paused_ns and now_ns - self._write_paused_ns > settings.body_timeout_ms * MS:
+            self.transport.abort()
+        elif self._phase == HEAD:
+            if waited_ns > settings.header_timeout_ms * MS:
+                self._refuse_bytes(408, "the request's head did not arrive in time")
+        elif self._phase == BODY:
+            if waited_ns > settings.body_timeout_ms * MS:
+                self._late_body()
+        elif not self.slots:
+            idle_ns = DRAIN_IDLE_NS if self.gate.closing else settings.keep_alive_ms * MS
+            if waited_ns > idle_ns:
+                self.transport.close()
+
+    def _late_body(self) -> None:
+        if self._endpoint is None:
+            self.transport.close()
+        else:
+            self._refuse_bytes(408, "the request's body did not arrive in time")
+
+    def shutdown(self) -> None:
+        """Drain: requests in progress are answered with `connection: close`; an idle connection gets a moment, in
+        which a request already on its way is still answered."""
+        if self.slots and self.slots[-1].cycle is not None:
+            self.slots[-1].cycle.keep_alive = False
+        self._since_ns = self.gate.now_ns
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The sweep keeps idle time; there is no timer per connection."""
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge("the body is larger than this server accepts", where="body", expected=f"at most {most} bytes")
+
+
+RELIES_ON = (
+    "_start_asgi_task",
+    "_unset_keepalive_if_required",
+    "app",
+    "app_state",
+    "access_log",
+    "access_logger",
+    "asgi_version",
+    "client",
+    "connections",
+    "cycle",
+    "expect_100_continue",
+    "flow",
+    "headers",
+    "logger",
+    "parser",
+    "root_path",
+    "scheme",
+    "scope",
+    "server",
+    "server_state",
+    "transport",
+    "url",
+)
+"""Members of uvicorn's class used here; a test names each that a new release would lack."""

@@ -1,0 +1,59 @@
+"""The platform's own prediction protocol: JSON in, JSON out, problem details for errors."""
+
+from __future__ import annotations
+
+from kaname.call import Answer, Call
+from kaname.errors import KanameError, NotFound
+from kaname.ids import IdSource
+from kaname.serving.endpoint import HeaderMap
+from kaname.serving.exchange import Incoming, Reply, header_lines
+from kaname.serving.json_input import JsonInput
+from kaname.serving.json_output import JsonOutput
+from kaname.signature import Signature
+from kaname.web.problems import problem
+
+
+class JsonCodec:
+    """`POST /api/v1/models/{model}[/versions/{v}]/predict` for one version."""
+
+    def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
+        self.fill_table = JsonInput(signature, max_rows).fill
+        self._render = JsonOutput(signature, model, version).render
+
+    def accepts(self, content_type: bytes) -> bool:
+        kind = content_type.partition(b";")[0].strip()
+        return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
+        self.fill_table(call, body)
+
+    def answer(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
+        return _HEAD % call.request_id.encode(), self._render(call, answer, latency_ns)
+
+    def refuse(
+        self, error: KanameError, instance: str, request_id: str, status: int | None = None
+    ) -> tuple[int, bytes, bytes]:
+        return refusal(error, instance, request_id, status)
+
+
+_HEAD = b"content-type: application/json\r\nx-request-id: %b\r\n"
+
+
+def refusal(error: KanameError, instance: str, request_id: str, status: int | None = None) -> tuple[int, bytes, bytes]:
+    """A problem document as status, header lines (without content-length) and body."""
+    status, headers, body = problem(error, instance=instance, request_id=request_id, status=status)
+    return status, header_lines([pair for pair in headers if pair[0] != b"content-length"]), body
+
+
+class ProblemEndpoint:
+    """The endpoint of requests that reach no other: it only words refusals."""
+
+    def __init__(self, ids: IdSource) -> None:
+        self._ids = ids
+
+    def enter(self, incoming: Incoming, reply: Reply) -> None:
+        self.refuse(404, NotFound("no such resource"), incoming, reply)
+
+    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+        instance = incoming.target.decode("latin-1").partition("?")[0]
+        reply.send(*refusal(error, instance, self._ids(), status))

@@ -1,0 +1,106 @@
+"""The request path, top to bottom.
+
+    observe → admit → infer → (answer) → observe → door
+
+`observe` counts and records every outcome, `admit` says who may ask and how much, `infer` hands the call to the
+version's lane. A model's path is composed once per snapshot, only of what it needs. Later capabilities add
+steps between `admit` and `infer` (route, assemble) and handlers on the way back (decide).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kaname.call import Answer, Call, Handler, Outcome, Step
+from kaname.clock import Clock
+from kaname.errors import Forbidden, Overloaded, RateLimited
+from kaname.inference.residency import Residency, Resident
+from kaname.settings import Limits
+
+Meter = Callable[[int, int, str | None], None]
+"""Told of every ended call: rows, latency in nanoseconds, code of the error or None."""
+Take = Callable[[int], float]
+"""A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
+
+
+def observe(meter: Meter, record: Handler | None, clock: Clock) -> Step:
+    """Meter every outcome, then hand it to the record, which may keep it until it is on disk.
+
+    The one step that does not hand on: the door observes a call before its body is read, so that a body that
+    cannot be read is counted and recorded too, and enters the rest of the path afterwards.
+    """
+    monotonic_ns = clock.monotonic_ns
+
+    def metered(call: Call, outcome: Outcome) -> Outcome:
+        code = None if isinstance(outcome, Answer) else outcome.code
+        meter(call.rows, monotonic_ns() - call.started_ns, code)
+        return outcome
+
+    def step(call: Call) -> None:
+        call.back(metered)
+        if record is not None:
+            call.back(record)
+
+    return step
+
+
+def admit(model: str, limits: Limits, bucket: Take | None, then: Step) -> Step:
+    """Refuse at once, before anything is computed: scope, rate of the key, rate and concurrency of the model."""
+
+    def granted(call: Call) -> bool:
+        principal = call.principal
+        if principal.may_predict is not None and model not in principal.may_predict:
+            call.fail(Forbidden("this key may not predict with this model", where=model, expected=f"predict:{model}"))
+            return False
+        wait_s = 0.0 if principal.limiter is None else principal.limiter(call.rows)
+        whose = "key"
+        if wait_s == 0.0 and bucket is not None:
+            wait_s = bucket(call.rows)
+            whose = "model"
+        if wait_s:
+            call.fail(RateLimited(f"the rate limit of this {whose} is spent", where=whose, retry_after_s=wait_s))
+            return False
+        return True
+
+    if limits.concurrency is None:
+
+        def step(call: Call) -> None:
+            if granted(call):
+                then(call)
+
+        return step
+    return _bounded(model, limits.concurrency, granted, then)
+
+
+def _bounded(model: str, most: int, granted: Callable[[Call], bool], then: Step) -> Step:
+    going = 0
+
+    def leave(_: Call, outcome: Outcome) -> Outcome:
+        nonlocal going
+        going -= 1
+        return outcome
+
+    def step(call: Call) -> None:
+        nonlocal going
+        if going >= most:
+            full = f"{going} requests in progress"
+            call.fail(Overloaded("the concurrency limit is reached", where=model, found=full, retry_after_s=0.1))
+        elif granted(call):
+            going += 1
+            call.back(leave)
+            then(call)
+
+    return step
+
+
+def infer(residency: Residency, resident: Resident) -> Step:
+    """Hand the call to the version's lane; a version that is not in memory is loaded first."""
+
+    def step(call: Call) -> None:
+        lane = resident.lane
+        if lane is not None:
+            lane.submit(call)
+        else:
+            residency.submit(resident, call)
+
+    return step
