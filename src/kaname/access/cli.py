@@ -1,0 +1,95 @@
+"""`kaname key …`: make, list and revoke API keys."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kaname.access.api import KeyView, NewKey
+from kaname.access.keys import Keys
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def commands(open_keys: Callable[[], AbstractContextManager[Keys]]) -> typer.Typer:
+    """The `key` group. `open_keys` opens the project's keys for the length of one command.
+
+    Errors leave as KanameError; the caller prints them.
+    """
+    app = typer.Typer(name="key", help="API keys: who may ask, and how much.", no_args_is_help=True)
+
+    @app.command()
+    def create(
+        scope: Annotated[
+            list[str],
+            typer.Option("--scope", "-s", help="predict:<model>, predict:*, read, write or admin; may be repeated."),
+        ],
+        name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+        rate: Annotated[
+            float | None, typer.Option(help="Rows per second over all models (default: the project's).")
+        ] = None,
+        burst: Annotated[int | None, typer.Option(help="Rows that may come at once (default: a second's).")] = None,
+        json: Json = False,
+    ) -> None:
+        """Make a key and print it; it cannot be shown again."""
+        with open_keys() as keys:
+            info, key = keys.create(name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst)
+        if json:
+            _print_json(NewKey(key=key, info=KeyView.of(info)))
+            return
+        typer.echo(key)
+        typer.echo(f"Key {info.id} may: {', '.join(info.scopes)}. Keep it now: it is not stored.", err=True)
+
+    @app.command(name="list")
+    def list_(json: Json = False) -> None:
+        """List the keys, revoked ones too; never the keys themselves."""
+        with open_keys() as keys:
+            found = [KeyView.of(key) for key in keys.list()]
+        if json:
+            _print_json(found)
+        else:
+            Console().print(_table(found))
+
+    @app.command()
+    def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `kaname key list` shows it.")]) -> None:
+        """End a key's validity for good."""
+        with open_keys() as keys:
+            info = keys.revoke(key_id, who=_who())
+        typer.echo(f"Key {info.id} is revoked.")
+
+    return app
+
+
+def _who() -> str:
+    """How the change journal names a user of the command line."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "cli"
+
+
+def _print_json(value: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _table(keys: list[KeyView]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for title in ("ID", "NAME", "SCOPES", "ROWS/S", "CREATED", "REVOKED"):
+        table.add_column(title)
+    for key in keys:
+        rate = "default" if key.rate_rows_per_s is None else f"{key.rate_rows_per_s:g}"
+        revoked = "" if key.revoked_us is None else _day(key.revoked_us)
+        table.add_row(key.id, key.name, " ".join(key.scopes), rate, _day(key.created_us), revoked)
+    return table
+
+
+def _day(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
