@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from kaname.errors import CorruptData
-from kaname.predictions.encoding import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
+from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
 from kaname.predictions.types import Digest, Prediction
 from kaname.storage.events.types import Block
 from kaname.tensors import NUMPY_OF, decode_binary

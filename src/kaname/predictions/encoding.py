@@ -16,12 +16,12 @@ import blake3
 import msgspec
 
 from kaname.call import Answer, Call, Outcome, Outputs, Target
+from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
 from kaname.predictions.types import RecordedError
 from kaname.settings import Recording
 from kaname.signature import Signature
 from kaname.tensors import Tensor, datatype_of, encode_binary
 
-FORMAT = 1
 BLOCK_BYTES = 1024 * 1024
 """Larger blocks are split: the log wants pages that lie side by side."""
 LIST_ELEMENTS = 64
@@ -29,68 +29,6 @@ LIST_ELEMENTS = 64
 
 Item = tuple[Call, Outcome, int]
 """A call, what came of it, and when (monotonic ns)."""
-
-
-class Cells(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """One entry per row, over all requests of the block."""
-
-    values: Sequence[Any]
-
-
-class Packed(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Rows of one shape in binary form, over all requests of the block."""
-
-    datatype: str
-    row_shape: tuple[int, ...]
-    data: bytes
-
-
-class Whole(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """One request's tensor in binary form."""
-
-    datatype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-
-class Hashed(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """What is kept of one request's large tensor."""
-
-    hash: str
-    datatype: str
-    shape: tuple[int, ...]
-
-
-class Each(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """One value per request of the block; None where the request has none."""
-
-    values: list[Cells | Whole | Hashed | None]
-
-
-Column = Cells | Packed | Each
-
-
-class Body(msgspec.Struct, frozen=True, array_like=True):
-    """A block. None in the place of a column: redacted. Empty lists: see the fields."""
-
-    format: int
-    target: Target
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
-    request_ids: Sequence[str]
-    times_ns: Sequence[int]
-    latencies_ns: Sequence[int]
-    keys: list[str]
-    key_of: list[int]
-    """Position in `keys`, per request; empty when there is one key."""
-    rows: Sequence[int]
-    """Per request; empty when each has one."""
-    inputs: list[Column | None]
-    outputs: list[Column | None]
-    errors: dict[int, RecordedError]
-    """By position in the block."""
-    places: list[int]
-    """Positions that the requests had when written; empty when none has been deleted since."""
 
 
 class Encoded(NamedTuple):

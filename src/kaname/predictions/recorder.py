@@ -17,16 +17,14 @@ import structlog
 
 from kaname.call import Call, Handler, Outcome, Target
 from kaname.clock import Clock
-from kaname.errors import Overloaded, Unavailable
+from kaname.errors import Unavailable
 from kaname.predictions.encoding import Encoded, Item, Source, encode
+from kaname.predictions.lanes import Buffer, Counts, Lane, handler_of, not_recorded
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording
 from kaname.signature import Signature
 from kaname.storage.events.types import EventWriter
 
-CALL_BYTES = 700
-"""Estimate of what a waiting call holds beside its values."""
-CELL_BYTES = 32
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 1.0
 HOUSEKEEPING_S = 1.0
@@ -35,67 +33,12 @@ COMPLAIN_EVERY_NS = 60_000_000_000
 _log = structlog.get_logger("kaname.predictions")
 
 
-class Counts:
-    """What happened so far in this process; each is written by one thread and may be read by any."""
-
-    __slots__ = ("bytes", "commits", "dropped", "failures", "lost", "recorded", "refused", "sampled_out")
-
-    def __init__(self) -> None:
-        self.recorded = 0
-        """Events on disk."""
-        self.bytes = 0
-        """Bytes of their blocks."""
-        self.commits = 0
-        self.failures = 0
-        """Commits that failed (and were tried again)."""
-        self.dropped = 0
-        """Events not recorded because the buffer was full."""
-        self.sampled_out = 0
-        """Events not recorded because the buffer was over half full under `sample`."""
-        self.refused = 0
-        """Answers refused because the buffer was full under `block`."""
-        self.lost = 0
-        """Events given up when the recorder was stopped while the disk refused them."""
-
-
-class _Buffer:
-    """Bytes waiting, as two counters with one writer each: `queued` the loop, `written` the thread."""
-
-    __slots__ = ("asleep", "limit", "queued", "written")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.queued = 0
-        self.written = 0
-        self.asleep = False
-        """The thread waits to be woken."""
-
-
-class _Lane:
-    """The events of one version that wait for the thread."""
-
-    __slots__ = ("blocking", "handler", "pending", "source")
-
-    def __init__(self, source: Source, *, blocking: bool) -> None:
-        self.source = source
-        self.blocking = blocking
-        self.pending: list[Item] = []
-        self.handler: weakref.ref[Handler] | None = None
-        """Dead when no snapshot uses the lane any more."""
-
-    def take(self) -> list[Item]:
-        """Everything that waits; safe beside appends of the loop, each of which is one step."""
-        taken = self.pending[:]
-        del self.pending[: len(taken)]
-        return taken
-
-
 class Recorder:
     """Writes the prediction record of one process through `writer`, which its thread alone uses after `start`.
 
     `commit_ms` bounds the time between an answer and its place on the disk while the disk keeps up;
-    `buffer_bytes` what may wait. `on_commit(seconds, events, bytes)` and `housekeeping(writer)` (about once
-    a second) are called in the writer thread.
+    `buffer_bytes` what may wait. `on_commit(seconds, events, bytes)` and `housekeeping(writer)` are called in
+    the writer thread; the latter about once a second, and again after the next commit while it returns True.
     """
 
     def __init__(
@@ -106,7 +49,7 @@ class Recorder:
         commit_ms: float = 10.0,
         buffer_bytes: int = 64 * 1024 * 1024,
         on_commit: Callable[[float, int, int], None] | None = None,
-        housekeeping: Callable[[EventWriter], None] | None = None,
+        housekeeping: Callable[[EventWriter], bool] | None = None,
     ) -> None:
         self.counts = Counts()
         self._writer = writer
@@ -114,8 +57,8 @@ class Recorder:
         self._commit_s = commit_ms / 1000
         self._on_commit = on_commit
         self._housekeeping = housekeeping
-        self._buffer = _Buffer(buffer_bytes)
-        self._lanes: list[_Lane] = []
+        self._buffer = Buffer(buffer_bytes)
+        self._lanes: list[Lane] = []
         self._held: list[Item] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = threading.Event()
@@ -124,6 +67,7 @@ class Recorder:
         self._usual_s = 0.0
         self._complained_ns = -COMPLAIN_EVERY_NS
         self._kept_house_ns = 0
+        self._busy = False
         self._thread = threading.Thread(target=self._run, name="prediction-record", daemon=True)
 
     # --- on the event loop ----------------------------------------------------------------------------------
@@ -135,67 +79,12 @@ class Recorder:
         call and ends it after its event is on disk.
         """
         if not recording.enabled:
-            return _pass
-        lane = _Lane(Source(target, signature, recording), blocking=recording.policy == "block")
-        size = _size_of(signature)
-        if recording.policy == "block":
-            handler = self._blocking(lane, size)
-        elif recording.policy == "sample":
-            handler = self._sampling(lane, size, recording.sample)
-        else:
-            handler = self._dropping(lane, size)
+            return not_recorded
+        lane = Lane(Source(target, signature, recording), blocking=recording.policy == "block")
+        handler = handler_of(lane, signature, recording, self._buffer, self.counts, self._clock, self._rouse)
         lane.handler = weakref.ref(handler)
         self._lanes.append(lane)
         return handler
-
-    def _dropping(self, lane: _Lane, size: Callable[[Call], int]) -> Handler:
-        buffer, counts, wake = self._buffer, self.counts, self._rouse
-        append, now = lane.pending.append, self._clock.monotonic_ns
-
-        def record(call: Call, outcome: Outcome) -> Outcome:
-            if buffer.queued - buffer.written >= buffer.limit:
-                counts.dropped += 1
-                return outcome
-            buffer.queued += size(call)
-            append((call, outcome, now()))
-            if buffer.asleep:
-                wake()
-            return outcome
-
-        return record
-
-    def _sampling(self, lane: _Lane, size: Callable[[Call], int], share: float) -> Handler:
-        buffer, counts = self._buffer, self.counts
-        record = self._dropping(lane, size)
-        credit = 0.0
-
-        def sample(call: Call, outcome: Outcome) -> Outcome | None:
-            nonlocal credit
-            if (buffer.queued - buffer.written) * 2 >= buffer.limit:
-                credit += share
-                if credit < 1.0:
-                    counts.sampled_out += 1
-                    return outcome
-                credit -= 1.0
-            return record(call, outcome)
-
-        return sample
-
-    def _blocking(self, lane: _Lane, size: Callable[[Call], int]) -> Handler:
-        buffer, counts, wake = self._buffer, self.counts, self._rouse
-        append, now = lane.pending.append, self._clock.monotonic_ns
-
-        def hold(call: Call, outcome: Outcome) -> Outcome | None:
-            if buffer.queued - buffer.written >= buffer.limit or self._stopping.is_set():
-                counts.refused += 1
-                return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
-            buffer.queued += size(call)
-            append((call, outcome, now()))
-            if buffer.asleep:
-                wake()
-            return None
-
-        return hold
 
     def _rouse(self) -> None:
         self._buffer.asleep = False
@@ -239,6 +128,7 @@ class Recorder:
             self._write()
             self._keep_house()
             if stopping and not any(lane.pending for lane in self._lanes):
+                self._buffer.closed = True
                 return
 
     def _rest(self) -> None:
@@ -248,7 +138,7 @@ class Recorder:
             self._wake.clear()
             buffer.asleep = True  # first this, then another look: an append in between is seen by one of the two
             if not any(lane.pending for lane in self._lanes) and not self._stopping.is_set():
-                self._wake.wait(HOUSEKEEPING_S)
+                self._wake.wait(self._commit_s if self._busy else HOUSEKEEPING_S)
             buffer.asleep = False
         if self._stopping.is_set() or any(lane.pending for lane in self._lanes if lane.blocking):
             return
@@ -311,13 +201,14 @@ class Recorder:
 
     def _keep_house(self) -> None:
         now = self._clock.monotonic_ns()
-        if now - self._kept_house_ns < HOUSEKEEPING_S * 1e9:
+        if not self._busy and now - self._kept_house_ns < HOUSEKEEPING_S * 1e9:
             return
         self._kept_house_ns = now
+        self._busy = False
         try:
             self._writer.commit()  # nothing is staged: retention by age only
             if self._housekeeping is not None:
-                self._housekeeping(self._writer)
+                self._busy = self._housekeeping(self._writer)
         except OSError as error:
             self._complain(error)
         except Exception:  # noqa: BLE001  (the thread must live)
@@ -342,11 +233,6 @@ class Recorder:
                 self._loop.call_soon_threadsafe(work)
 
 
-def _pass(_: Call, outcome: Outcome) -> Outcome:
-    """The handler of a model that is not recorded."""
-    return outcome
-
-
 def _end(call: Call, outcome: Outcome) -> None:
     """End a held call unless it has ended meanwhile; a door's fault stays with its own call."""
     if not call.done:
@@ -354,20 +240,3 @@ def _end(call: Call, outcome: Outcome) -> None:
             call.end(outcome)
         except Exception:  # noqa: BLE001  (the guard)
             _log.exception("a call could not be ended", request_id=call.request_id)
-
-
-def _size_of(signature: Signature) -> Callable[[Call], int]:
-    """Estimates the bytes that a call holds while it waits."""
-    per_row = CELL_BYTES * (len(signature.features) + len(signature.outputs))
-    if signature.features:
-        return lambda call: CALL_BYTES + per_row * call.rows
-
-    def of_tensors(call: Call) -> int:
-        size = CALL_BYTES + per_row * call.rows
-        for tensor in call.tensors or ():
-            size += tensor.nbytes
-            if tensor.dtype.hasobject:
-                size += sum(map(len, tensor.flat))
-        return size
-
-    return of_tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -23,7 +24,8 @@ _by_time = attrgetter("time_us")
 
 
 class LmdbReader:
-    """`EventReader` over all slots under `folder`; slots that appear later are found.
+    """`EventReader` over all slots under `folder`; slots that appear later are found. Safe to use from several
+    threads until it is closed.
 
     Raises InvalidInput on a network file system, CorruptData for a newer format, OSError.
     """
@@ -33,6 +35,7 @@ class LmdbReader:
         if folder.exists():
             require_local(folder)
         self._slots: dict[int, Environment] = {}
+        self._lock = threading.Lock()
 
     def _slot_numbers(self) -> list[int]:
         found = self._folder.glob("*/data.mdb") if self._folder.exists() else ()
@@ -40,8 +43,11 @@ class LmdbReader:
 
     def _environment(self, slot: int) -> Environment | None:
         found = self._slots.get(slot)
-        if found is None and (self._folder / str(slot) / "data.mdb").exists():
-            found = self._slots[slot] = opened(self._folder / str(slot))
+        if found is None:
+            with self._lock:
+                found = self._slots.get(slot)
+                if found is None and (self._folder / str(slot) / "data.mdb").exists():
+                    found = self._slots[slot] = opened(self._folder / str(slot))
         return found
 
     def partitions(self, topic: str) -> list[str]:

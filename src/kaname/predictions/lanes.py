@@ -1,0 +1,180 @@
+"""Where events wait for the writer thread, and the handlers that put them there under each policy.
+
+A handler runs for every request, on the event loop: it estimates a size, appends to a list, and wakes the
+thread if that sleeps. All of it is plain Python steps that the interpreter makes one at a time, so the thread
+can take the lists without a lock.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+from kaname.call import Call, Handler, Outcome
+from kaname.clock import Clock
+from kaname.errors import Overloaded
+from kaname.predictions.encoding import Item, Source
+from kaname.settings import Recording
+from kaname.signature import Signature
+
+CALL_BYTES = 700
+"""Estimate of what a waiting call holds beside its values."""
+CELL_BYTES = 32
+"""Estimate of a Python number with its place in a list."""
+
+
+class Counts:
+    """What happened so far in this process; each is written by one thread and may be read by any."""
+
+    __slots__ = ("bytes", "commits", "dropped", "failures", "lost", "recorded", "refused", "sampled_out")
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        """Events on disk."""
+        self.bytes = 0
+        """Bytes of their blocks."""
+        self.commits = 0
+        self.failures = 0
+        """Commits that failed (and were tried again)."""
+        self.dropped = 0
+        """Events not recorded because the buffer was full."""
+        self.sampled_out = 0
+        """Events not recorded because the buffer was over half full under `sample`."""
+        self.refused = 0
+        """Answers refused because the buffer was full under `block`."""
+        self.lost = 0
+        """Events given up when the recorder was stopped while the disk refused them."""
+
+
+class Buffer:
+    """Bytes waiting, as two counters with one writer each: `queued` the loop, `written` the thread."""
+
+    __slots__ = ("asleep", "closed", "limit", "queued", "written")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.queued = 0
+        self.written = 0
+        self.asleep = False
+        """The thread waits to be woken."""
+        self.closed = False
+        """Nothing will be written any more."""
+
+
+class Lane:
+    """The events of one version that wait for the thread."""
+
+    __slots__ = ("blocking", "handler", "pending", "source")
+
+    def __init__(self, source: Source, *, blocking: bool) -> None:
+        self.source = source
+        self.blocking = blocking
+        self.pending: list[Item] = []
+        self.handler: weakref.ref[Handler] | None = None
+        """Dead when no snapshot uses the lane any more."""
+
+    def take(self) -> list[Item]:
+        """Everything that waits; safe beside appends of the loop, each of which is one step."""
+        taken = self.pending[:]
+        del self.pending[: len(taken)]
+        return taken
+
+
+def handler_of(
+    lane: Lane,
+    signature: Signature,
+    recording: Recording,
+    buffer: Buffer,
+    counts: Counts,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Handler:
+    """The handler that fills `lane` under the policy of `recording`."""
+    per_row = CELL_BYTES * (len(signature.features) + len(signature.outputs))
+    measure = None if signature.features else _tensor_bytes
+    if recording.policy == "block":
+        return _blocking(lane, per_row, measure, buffer, counts, clock, wake)
+    record = _dropping(lane, per_row, measure, buffer, counts, clock, wake)
+    return _sampling(record, recording.sample, buffer, counts) if recording.policy == "sample" else record
+
+
+def not_recorded(_: Call, outcome: Outcome) -> Outcome:
+    """The handler of a model that is not recorded."""
+    return outcome
+
+
+def _dropping(
+    lane: Lane,
+    per_row: int,
+    measure: Callable[[Call], int] | None,
+    buffer: Buffer,
+    counts: Counts,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Handler:
+    append, now, limit = lane.pending.append, clock.monotonic_ns, buffer.limit
+
+    def record(call: Call, outcome: Outcome) -> Outcome:
+        queued = buffer.queued
+        if queued - buffer.written >= limit:
+            counts.dropped += 1
+            return outcome
+        buffer.queued = queued + CALL_BYTES + per_row * call.rows + (0 if measure is None else measure(call))
+        append((call, outcome, now()))
+        if buffer.asleep:
+            wake()
+        return outcome
+
+    return record
+
+
+def _sampling(record: Handler, share: float, buffer: Buffer, counts: Counts) -> Handler:
+    """Every n-th event once the buffer is over half full, evenly rather than at random."""
+    credit = 0.0
+
+    def sample(call: Call, outcome: Outcome) -> Outcome | None:
+        nonlocal credit
+        if (buffer.queued - buffer.written) * 2 >= buffer.limit:
+            credit += share
+            if credit < 1.0:
+                counts.sampled_out += 1
+                return outcome
+            credit -= 1.0
+        return record(call, outcome)
+
+    return sample
+
+
+def _blocking(
+    lane: Lane,
+    per_row: int,
+    measure: Callable[[Call], int] | None,
+    buffer: Buffer,
+    counts: Counts,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Handler:
+    append, now, limit = lane.pending.append, clock.monotonic_ns, buffer.limit
+
+    def hold(call: Call, outcome: Outcome) -> Outcome | None:
+        queued = buffer.queued
+        if queued - buffer.written >= limit or buffer.closed:
+            counts.refused += 1
+            return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
+        buffer.queued = queued + CALL_BYTES + per_row * call.rows + (0 if measure is None else measure(call))
+        append((call, outcome, now()))
+        if buffer.asleep:
+            wake()
+        return None
+
+    return hold
+
+
+def _tensor_bytes(call: Call) -> int:
+    """Bytes of a call's input tensors, the elements of BYTES included."""
+    size = 0
+    for tensor in call.tensors or ():
+        size += tensor.nbytes
+        if tensor.dtype.hasobject:
+            size += sum(map(len, tensor.flat))
+    return size
