@@ -1,0 +1,96 @@
+"""Load from `wrk`: a closed loop over kept-alive connections from one core."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import process
+from benchmarks.request import Request
+
+MARK = "BENCH "
+DONE = (
+    """
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('%s{"requests": %%d, "duration_us": %%d, "refused": %%d, "broken": %%d, "p50_us": %%d, "p99_us": %%d}\\n',
+    summary.requests, summary.duration, e.status, e.connect + e.read + e.write + e.timeout,
+    latency:percentile(50), latency:percentile(99)))
+end
+"""
+    % MARK
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What `wrk` saw in one run."""
+
+    requests: int
+    seconds: float
+    refused: int
+    """Answers other than 2xx and 3xx."""
+    broken: int
+    """Connections that failed, reads, writes and time-outs."""
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def per_s(self) -> float:
+        return self.requests / self.seconds
+
+
+class LoadFailed(Exception):
+    """`wrk` is missing or gave no figures."""
+
+
+def lua(request: Request, body_file: Path) -> str:
+    """The script that makes `wrk` send `request`; its body is read from a file, since it may be any bytes."""
+    lines = [f'wrk.method = "{request.method}"']
+    lines += [f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in request.headers]
+    lines += [f'local f = io.open({_quoted(str(body_file))}, "rb")', 'wrk.body = f:read("*a")', "f:close()"]
+    return "\n".join(lines) + DONE
+
+
+def _quoted(text: str) -> str:
+    if re.search(r"[\x00-\x1f]", text):
+        raise ValueError(f"a control character in {text!r}")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def parse(output: str) -> Load:
+    """The figures in what `wrk` printed."""
+    line = next((line for line in output.splitlines() if line.startswith(MARK)), None)
+    if line is None:
+        raise LoadFailed(f"wrk gave no figures: {output.strip()[-300:]}")
+    said = json.loads(line.removeprefix(MARK))
+    return Load(
+        requests=said["requests"],
+        seconds=said["duration_us"] / 1e6,
+        refused=said["refused"],
+        broken=said["broken"],
+        p50_ms=said["p50_us"] / 1e3,
+        p99_ms=said["p99_us"] / 1e3,
+    )
+
+
+def run(port: int, request: Request, *, connections: int, seconds: float) -> Load:
+    """Load the server for some whole seconds and return what was seen."""
+    with tempfile.TemporaryDirectory() as folder:
+        body, script = Path(folder) / "body", Path(folder) / "request.lua"
+        body.write_bytes(request.body)
+        script.write_text(lua(request, body))
+        address = f"http://127.0.0.1:{port}{request.path}"
+        options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(script)]
+        try:
+            done = subprocess.run(
+                process.pinned(process.CLIENT_CORE, ["wrk", *options, address]),
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise LoadFailed("wrk and taskset are needed: apt-get install wrk util-linux") from error
+    return parse(done.stdout + done.stderr)
