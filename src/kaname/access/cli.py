@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -19,8 +18,8 @@ from kaname.access.keys import Keys
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def commands(open_keys: Callable[[], AbstractContextManager[Keys]]) -> typer.Typer:
-    """The `key` group. `open_keys` opens the project's keys for the length of one command.
+def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
+    """The `key` group. `open_keys` opens the project's keys when a command needs them.
 
     Errors leave as KanameError; the caller prints them.
     """
@@ -40,8 +39,7 @@ def commands(open_keys: Callable[[], AbstractContextManager[Keys]]) -> typer.Typ
         json: Json = False,
     ) -> None:
         """Make a key and print it; it cannot be shown again."""
-        with open_keys() as keys:
-            info, key = keys.create(name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst)
+        info, key = open_keys().create(name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst)
         if json:
             _print_json(NewKey(key=key, info=KeyView.of(info)))
             return
@@ -51,8 +49,7 @@ def commands(open_keys: Callable[[], AbstractContextManager[Keys]]) -> typer.Typ
     @app.command(name="list")
     def list_(json: Json = False) -> None:
         """List the keys, revoked ones too; never the keys themselves."""
-        with open_keys() as keys:
-            found = [KeyView.of(key) for key in keys.list()]
+        found = [KeyView.of(key) for key in open_keys().list()]
         if json:
             _print_json(found)
         else:
@@ -61,8 +58,7 @@ def commands(open_keys: Callable[[], AbstractContextManager[Keys]]) -> typer.Typ
     @app.command()
     def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `kaname key list` shows it.")]) -> None:
         """End a key's validity for good."""
-        with open_keys() as keys:
-            info = keys.revoke(key_id, who=_who())
+        info = open_keys().revoke(key_id, who=_who())
         typer.echo(f"Key {info.id} is revoked.")
 
     return app
