@@ -40,6 +40,7 @@ class HttpServer:
         self._config = uvicorn.Config(
             worker.app,
             http=worker.http_protocol,
+            interface="asgi3",
             ws="none",
             lifespan="off",
             log_config=None,

@@ -92,14 +92,15 @@ class Supervisor:
         return 1 if self._gave_up else 0
 
     def _tend(self) -> None:
-        """Bury the dead, start what is missing and due, announce when the first round is ready."""
+        """Bury the dead, start what is missing and due, announce the address once all are ready that can be."""
         for worker in self._fleet.bury():
             self._reckon(worker)
         now = self._clock.monotonic_ns()
         for place in self._places:
             if place.worker is None and now >= place.not_before_ns and not self._gave_up:
                 place.worker = self._fleet.start(place)
-        if not self._announced and all(p.worker and self._fleet.is_ready(p.worker) for p in self._places):
+        ready = [p for p in self._places if p.worker and self._fleet.is_ready(p.worker)]
+        if not self._announced and ready and all(p in ready or p.deaths for p in self._places):
             self._announced = True
             url = listening.address(self._sockets[0])
             self._lock.announce(url)

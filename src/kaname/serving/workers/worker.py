@@ -51,6 +51,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
     backlog: int
 
+    def to_text(self) -> str:
+        """As the argument of a process."""
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+    @classmethod
+    def of_text(cls, text: str) -> WorkerOptions:
+        """What `to_text` gave."""
+        return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
+
 
 class Process:
     """One worker process from its start to its end."""
@@ -67,6 +76,8 @@ class Process:
         await self._worker.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look at it again
+        for fd in options.sockets:
+            os.set_inheritable(fd, False)
         sockets = {number: socket.socket(fileno=fd) for number, fd in enumerate(options.sockets)}
         server = HttpServer(self._worker, sockets, options.backlog)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._leave.set)
@@ -124,7 +135,7 @@ def build(factory: str, project: Path, slot: int, board: Board) -> Worker:
 
 def main(argument: str) -> int:
     """Run one worker process; returns its exit status."""
-    options = msgspec.json.decode(argument, type=WorkerOptions)
+    options = WorkerOptions.of_text(argument)
     _leave_with(options.supervisor)
     logs.configure(slot=options.slot)
     board = Board(options.board)
