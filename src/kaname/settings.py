@@ -13,6 +13,8 @@ from msgspec import Meta
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
 Millis = Annotated[float, Meta(ge=0)]
+Rate = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 RecordPolicy = Literal["sample", "drop", "block"]
 
 
@@ -87,11 +89,11 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one model, over all its versions, per worker. None: no limit."""
 
-    rate_rows_per_s: float | None = None
+    rate_rows_per_s: Rate | None = None
     """Rows accepted per second (token bucket with a burst of one second)."""
-    concurrency: int | None = None
+    concurrency: Count | None = None
     """Requests in progress at once, queued ones included in `queue`."""
-    queue: int = 10_000
+    queue: Annotated[int, Meta(ge=0)] = 10_000
     """Requests that may wait for the runtime; one more is refused at once with 503."""
 
 
@@ -101,9 +103,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     enabled: bool = True
     policy: RecordPolicy = "drop"
     """When the disk is slower than traffic: keep a sample, drop, or block (the answer waits for the commit)."""
-    sample: float = 0.1
+    sample: Share = 0.1
     """Share of events kept while the buffer is over half full under `sample`."""
-    max_bytes: int = 16_384
+    max_bytes: Bytes = 16_384
     """A tensor above this many bytes is recorded as its hash and shape."""
     redact: tuple[str, ...] = ()
     """Feature, input or output names whose values are not recorded."""
@@ -115,13 +117,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     description: str = ""
     limits: Limits = Limits()
     record: Recording = Recording()
-    max_delay_ms: float = 0.0
+    max_delay_ms: Millis = 0.0
     """Longest time a request waits for others to share its batch; 0: batches form only while the runtime is busy."""
-    max_batch_rows: int | None = None
+    max_batch_rows: Count | None = None
     """Upper bound of a batch; None: the size that the profile found best."""
-    batch_tolerance: float | None = None
+    batch_tolerance: Annotated[float, Meta(ge=0)] | None = None
     """Largest absolute difference accepted between batched and single results when they are not bit-equal."""
-    timeout_ms: int = 30_000
+    timeout_ms: Count = 30_000
     """Deadline of a request that names none."""
 
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -96,8 +96,8 @@ class ArtefactStore:
 
     def touch(self, artefact: str) -> None:
         """Count an artefact as just published: a reader may still be at it, so let `delete_unused` wait."""
-        with self._alone():
-            os.utime(self.path(artefact))
+        with self._alone(), suppress(FileNotFoundError):
+            os.utime(self._place(artefact))
 
     def clean(self) -> None:
         """Remove what processes that died while publishing or deleting have left."""
