@@ -43,8 +43,9 @@ def commands(open_reader: Callable[[], PredictionReader]) -> typer.Typer:
         """Print the last predictions, oldest first."""
         reader = open_reader()
         query = Query(model=model, status=_status(status), since_us=moment_us(since))
-        more = reader.follow(query) if follow else None
-        _print(reader.tail(query, last=last) if last else [], as_json=as_json)
+        now = reader.marks(model)
+        more = reader.follow(query, since=now) if follow else None
+        _print(reader.tail(query, last=last, until=now), as_json=as_json)
         while more is not None:
             time.sleep(FOLLOW_S)
             _print(more(), as_json=as_json)

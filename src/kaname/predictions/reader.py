@@ -63,22 +63,22 @@ class PredictionReader:
             if model is None or split_partition(partition)[0] == model
         }
 
-    def tail(self, query: Query = EVERYTHING, *, last: int = 10) -> list[Prediction]:
-        """The last events by time that match, oldest first."""
+    def tail(self, query: Query = EVERYTHING, *, last: int = 10, until: Marks | None = None) -> list[Prediction]:
+        """The last events by time that match and were recorded before `until` (default: now), oldest first."""
         newest: list[Prediction] = []
-        for partition in self.marks(query.model):
-            newest = heapq.nlargest(last, newest + self._newest(partition, query, last), key=_by_time)
+        for partition, end in (self.marks(query.model) if until is None else until).items():
+            found = self._newest(Position(partition, end), query, last)
+            newest = heapq.nlargest(last, newest + found, key=_by_time)
         return sorted(newest, key=_by_time)
 
-    def _newest(self, partition: str, query: Query, last: int) -> list[Prediction]:
+    def _newest(self, position: Position, query: Query, last: int) -> list[Prediction]:
         found: list[Prediction] = []
-        position = Position(partition, self._log.end(TOPIC, partition))
         while len(found) < last:
             blocks = self._log.blocks_before(TOPIC, position, BLOCKS_AT_ONCE)
             if not blocks or (query.since_us is not None and blocks[0].last_us < query.since_us):
                 break
             found += _matching(blocks, query)
-            position = Position(partition, blocks[-1].offset)
+            position = Position(position.partition, blocks[-1].offset)
         return found
 
     def scan(self, query: Query = EVERYTHING, *, until: Marks | None = None) -> Iterator[Prediction]:
@@ -92,9 +92,12 @@ class PredictionReader:
                 yield from (event for event in _matching(blocks, query) if event.offset < end)
                 position = Position(partition, blocks[-1].offset + blocks[-1].count)
 
-    def follow(self, query: Query = EVERYTHING) -> Callable[[], list[Prediction]]:
-        """A function that returns, at each call, the matching events recorded since the call before."""
-        seen = self.marks(query.model)
+    def follow(self, query: Query = EVERYTHING, *, since: Marks | None = None) -> Callable[[], list[Prediction]]:
+        """A function that returns, at each call, the matching events recorded since the call before.
+
+        The first call returns those since `since` (default: now).
+        """
+        seen = dict(self.marks(query.model) if since is None else since)
 
         def more() -> list[Prediction]:
             found: list[Prediction] = []
