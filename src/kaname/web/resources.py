@@ -12,7 +12,7 @@ from kaname.call import Principal
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Scope = Literal["public", "any", "read", "write", "admin"]
 """`public`: no credentials; `any`: every valid key, the handler decides more; else the scope that is needed."""
 

@@ -1,7 +1,7 @@
 "use strict";
 // Renders openapi.json. Text from the document is only ever set as text, never as markup.
 
-const METHODS = ["get", "post", "put", "delete"];
+const METHODS = ["get", "post", "put", "patch", "delete"];
 
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
