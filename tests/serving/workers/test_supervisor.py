@@ -106,7 +106,7 @@ def test_restarts_back_off(serve: Serve) -> None:
     with serve() as served:
         for _ in range(3):
             before = served.pids()
-            kill(before.pop())
+            kill(min(before))
             until(lambda before=before: served.pids() - before, "a new worker")  # type: ignore[misc]
         pauses = [line.split('"restart_in_s":')[1] for line in served.log().splitlines() if "restart_in_s" in line]
         assert [float(one.split(",")[0].rstrip("}")) for one in pauses] == [0.0, 0.5, 1.0]

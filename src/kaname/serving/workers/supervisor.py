@@ -159,18 +159,15 @@ class Supervisor:
         for one in workers:
             one.terminate()
         until = self._clock.monotonic_ns() + int((self._options.drain_s + KILL_AFTER_S) * 1e9)
-        while any(one.process.poll() is None for one in workers):
+        while any(one in self._fleet.running for one in workers):
             if self._stopping > 1 or self._clock.monotonic_ns() > until:
                 for one in workers:
                     one.process.kill()
-            self._tend_during_leave()
             self._wait(BUSY_TICK_S)
-
-    def _tend_during_leave(self) -> None:
-        if self._stopping:
-            self._fleet.bury()
-        else:
-            self._tend()
+            if self._stopping:
+                self._fleet.bury()
+            else:
+                self._tend()
 
     def _drain(self) -> None:
         """Let go of the sockets first: the last worker to leave then knows that nobody waits in them."""
