@@ -13,17 +13,15 @@ from benchmarks import process
 from benchmarks.request import Request
 
 MARK = "BENCH "
-DONE = (
-    """
+DONE = """
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('%s{"requests": %%d, "duration_us": %%d, "refused": %%d, "broken": %%d, "p50_us": %%d, "p99_us": %%d}\\n',
-    summary.requests, summary.duration, e.status, e.connect + e.read + e.write + e.timeout,
+  local broken = e.connect + e.read + e.write + e.timeout
+  local form = 'BENCH {"requests": %d, "duration_us": %d, "refused": %d, "broken": %d, "p50_us": %d, "p99_us": %d}\\n'
+  io.write(string.format(form, summary.requests, summary.duration, e.status, broken,
     latency:percentile(50), latency:percentile(99)))
 end
 """
-    % MARK
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def lua(request: Request, body_file: Path) -> str:
     lines = [f'wrk.method = "{request.method}"']
     lines += [f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in request.headers]
     lines += [f'local f = io.open({_quoted(str(body_file))}, "rb")', 'wrk.body = f:read("*a")', "f:close()"]
-    return "\n".join(lines) + DONE
+    return "\n".join(lines) + "\n" + DONE
 
 
 def _quoted(text: str) -> str:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
 
 FILES = ("iris", "mlp", "cnn")
 MLP_LAYERS = (64, 256, 256, 10)
 CNN_INPUT = (3, 224, 224)
 CNN_STEM = 24
 CNN_BLOCKS = (
-    (48, 1), (96, 2), (96, 1), (192, 2), (192, 1), (384, 2), (384, 1), (384, 1), (384, 1), (384, 1), (384, 1), (768, 2), (768, 1),
-)  # fmt: skip
+    *((48, 1), (96, 2), (96, 1), (192, 2), (192, 1), (384, 2)),
+    *((384, 1),) * 5,
+    *((768, 2), (768, 1)),
+)
 """Output channels and stride of each depthwise-separable block."""
 OPSET = 17
 IR_VERSION = 8
@@ -77,8 +84,10 @@ def _mlp() -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     draw = np.random.default_rng(11)
-    nodes, weights, value = [], [], "X"
-    for layer, (wide_in, wide_out) in enumerate(zip(MLP_LAYERS, MLP_LAYERS[1:], strict=False)):
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+    value = "X"
+    for layer, (wide_in, wide_out) in enumerate(pairwise(MLP_LAYERS)):
         last = layer == len(MLP_LAYERS) - 2
         matrix = (draw.normal(size=(wide_in, wide_out)) / np.sqrt(wide_in)).astype(np.float32)
         weights += [
@@ -98,7 +107,8 @@ def _cnn() -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     draw = np.random.default_rng(13)
-    nodes, weights = [], []
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
     value, channels = "X", CNN_INPUT[0]
 
     def convolve(out: int, size: int, stride: int, groups: int) -> None:
@@ -108,8 +118,17 @@ def _cnn() -> bytes:
         kernel = draw.normal(size=(out, channels // groups, size, size)) * np.sqrt(2 / fan_in)
         weights.append(numpy_helper.from_array(kernel.astype(np.float32), f"W{at}"))
         pads = [size // 2] * 4
-        fields = {"kernel_shape": [size, size], "strides": [stride, stride], "pads": pads, "group": groups}
-        nodes.append(helper.make_node("Conv", [value, f"W{at}"], [f"c{at}"], **fields))
+        nodes.append(
+            helper.make_node(
+                "Conv",
+                [value, f"W{at}"],
+                [f"c{at}"],
+                kernel_shape=[size] * 2,
+                strides=[stride] * 2,
+                pads=pads,
+                group=groups,
+            )
+        )
         nodes.append(helper.make_node("Relu", [f"c{at}"], [f"r{at}"]))
         value, channels = f"r{at}", out
 
@@ -128,7 +147,7 @@ def _cnn() -> bytes:
     return _serialised(helper.make_graph(nodes, "cnn", [given], [taken], weights))
 
 
-def _serialised(graph: object) -> bytes:
+def _serialised(graph: onnx.GraphProto) -> bytes:
     from onnx import checker, helper
 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
