@@ -1,0 +1,1 @@
+"""The command line: `kaname …`. `main.py` lists the commands; each has its module, imported when it runs."""

@@ -1,0 +1,45 @@
+"""`kaname doctor`: examine this machine and say what to do."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from kaname.cli.machine import examine
+from kaname.cli.output import console, print_json, table
+from kaname.clock import SystemClock
+from kaname.errors import InvalidInput, NotFound
+from kaname.project import find, load
+from kaname.settings import Settings
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def run(folder: Path, *, as_json: bool) -> int:
+    """Examine the machine for the project at `folder`, or for the folder itself. Returns 1 when something fails."""
+    if not folder.is_dir():
+        raise InvalidInput("no such folder", where=str(folder))
+    root, settings = _project(folder)
+    findings = list(examine(root, settings, SystemClock()))
+    count = Counter(finding.level for finding in findings)
+    if as_json:
+        print_json({"folder": str(root), "findings": findings})
+        return int(count["fail"] > 0)
+    grid = table("", "subject", "found", "what to do")
+    for finding in findings:
+        style = STYLES[finding.level]
+        grid.add_row(f"[{style}]{finding.level}[/]", finding.subject, finding.found, finding.advice)
+    out = console()
+    out.print(grid)
+    out.print(f"{count['ok']} ok, {count['warn']} to look at, {count['fail']} to repair, for {root}")
+    return int(count["fail"] > 0)
+
+
+def _project(folder: Path) -> tuple[Path, Settings]:
+    """The project's folder and settings; this folder and the defaults where there is no project."""
+    try:
+        root = find(folder)
+    except NotFound:
+        return folder.resolve(), Settings()
+    return root, load(root, os.environ)[0].settings

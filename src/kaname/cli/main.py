@@ -1,0 +1,148 @@
+"""The entry point `kaname`: every command with its options and help. Bodies import what they need when they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from kaname import __version__
+from kaname.cli.lazy import Commands
+from kaname.errors import KanameError
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="One platform for models in production: a folder describes them, one command serves them, "
+    "every prediction is recorded.",
+    epilog="Start with: kaname init my-project && kaname serve my-project",
+)
+
+START, LOOK = "Start", "Look"
+Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder, or one inside it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kaname {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    project: Annotated[
+        Path, typer.Option("--project", "-C", metavar="DIR", help="The project of model, key and predictions.")
+    ] = Path(),
+    version: Annotated[  # noqa: ARG001  (its callback prints it)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    from kaname.cli import objects
+
+    objects.Chosen.folder = project
+
+
+@app.command(rich_help_panel=START)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    as_json: Json = False,
+) -> None:
+    """Make a project that runs: settings, a small model, a README."""
+    from kaname.cli.init import run
+
+    run(folder, as_json=as_json)
+
+
+@app.command(rich_help_panel=START)
+def serve(
+    folder: Folder = Path(),
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core at most.")] = None,
+) -> None:
+    """Apply what the folder declares and answer requests until stopped."""
+    from kaname.cli.serve import run
+
+    given = {"server.host": host, "server.port": port, "server.workers": workers}
+    raise typer.Exit(run(folder, {name: value for name, value in given.items() if value is not None}))
+
+
+@app.command(rich_help_panel=START)
+def check(folder: Folder = Path(), as_json: Json = False) -> None:
+    """Validate every file of a project; each fault with file, line and column."""
+    from kaname.cli.check import run
+
+    raise typer.Exit(run(folder, as_json=as_json))
+
+
+@app.command(rich_help_panel=START)
+def apply(
+    folder: Folder = Path(),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what the files of models/ would change, and change it."""
+    from kaname.cli.apply import run
+
+    raise typer.Exit(run(folder, yes=yes, dry_run=dry_run, as_json=as_json))
+
+
+@app.command(rich_help_panel=LOOK)
+def status(folder: Folder = Path(), as_json: Json = False) -> None:
+    """Say whether the server runs and which version of each model answers."""
+    from kaname.cli.status import run
+
+    raise typer.Exit(run(folder, as_json=as_json))
+
+
+@app.command(rich_help_panel=LOOK)
+def settings(
+    folder: Folder = Path(),
+    changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print each setting with its value, where it came from, unit and default."""
+    from kaname.cli.settings import run
+
+    run(folder, changed=changed, as_json=as_json)
+
+
+@app.command(rich_help_panel=LOOK)
+def doctor(folder: Folder = Path(), as_json: Json = False) -> None:
+    """Check this machine: libraries, disk, clock, limits; and say what to do."""
+    from kaname.cli.doctor import run
+
+    raise typer.Exit(run(folder, as_json=as_json))
+
+
+def main() -> NoReturn:
+    """Run the command line; errors become a short message and an exit code, never a traceback.
+
+    `KANAME_DEBUG=1` shows tracebacks.
+    """
+    try:
+        app()
+    except KanameError as error:
+        _leave(error)
+    except OSError as error:
+        _leave(KanameError(error.strerror or str(error), where=str(error.filename) if error.filename else None))
+    except Exception as error:  # noqa: BLE001  (the last guard before a person)
+        _leave(KanameError(f"a fault in kaname itself: {type(error).__name__}: {error}; KANAME_DEBUG=1 shows where"))
+    sys.exit(0)
+
+
+def _leave(error: KanameError) -> NoReturn:
+    """Report the error being handled and exit."""
+    from kaname.cli.output import report
+
+    if os.environ.get("KANAME_DEBUG") == "1":
+        raise
+    sys.exit(report(error, as_json="--json" in sys.argv))

@@ -1,0 +1,63 @@
+"""Opens a project's stores for the length of one command, beside a running server or without one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaname.project import Project, find, load_valid
+
+if TYPE_CHECKING:
+    from kaname.access.keys import Keys
+    from kaname.models.registry import Models
+    from kaname.predictions.reader import PredictionReader
+    from kaname.stores import Stores
+
+
+class Chosen:
+    """The folder given with `kaname --project DIR`."""
+
+    folder = Path()
+
+
+@contextmanager
+def stores_of(project: Project) -> Iterator[Stores]:
+    """The stores of `project`."""
+    from kaname.stores import Stores
+
+    stores = Stores(project)
+    try:
+        yield stores
+    finally:
+        stores.close()
+
+
+def _chosen() -> Project:
+    return load_valid(find(Chosen.folder), os.environ)
+
+
+@contextmanager
+def open_models() -> Iterator[Models]:
+    """The registry of the chosen project."""
+    with stores_of(_chosen()) as stores:
+        yield stores.models
+
+
+@contextmanager
+def open_keys() -> Iterator[Keys]:
+    """The keys of the chosen project."""
+    with stores_of(_chosen()) as stores:
+        yield stores.keys
+
+
+def open_reader() -> PredictionReader:
+    """The prediction record of the chosen project, until the command ends."""
+    from kaname.stores import Stores
+
+    stores = Stores(_chosen())
+    atexit.register(stores.close)
+    return stores.predictions

@@ -1,0 +1,92 @@
+"""`kaname status`: what runs and what would answer, seen from the project's folder."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from pathlib import Path
+
+import msgspec
+
+from kaname.cli import objects
+from kaname.cli.output import console, print_json, table
+from kaname.models.types import ModelInfo
+from kaname.project import Project, find, load_valid
+
+WAIT_S = 2.0
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One model as `status` shows it."""
+
+    name: str
+    answers: str | None
+    versions: int
+    loaded: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The project at one moment."""
+
+    project: str
+    address: str
+    server: str
+    """`ready`, `not ready: …` or `not running`."""
+    models: list[ModelLine]
+    journal: int
+    """Number of the last change of the control plane."""
+
+
+def report(project: Project) -> Report:
+    """What is known of `project`; opens its registry and asks its server."""
+    server = project.settings.server
+    with objects.stores_of(project) as stores:
+        models = stores.models
+        lines = [_line(model, len(models.versions(model.id))) for model in models.list()]
+        journal = models.seq()
+    return Report(
+        project=str(project.root),
+        address=f"http://{server.host}:{server.port}",
+        server=ask_ready(server.host, server.port),
+        models=lines,
+        journal=journal,
+    )
+
+
+def _line(model: ModelInfo, versions: int) -> ModelLine:
+    return ModelLine(name=model.name, answers=model.promoted, versions=versions, loaded=model.loaded)
+
+
+def ask_ready(host: str, port: int) -> str:
+    """What `/health/ready` of the server at `host`:`port` says, in one line."""
+    connection = http.client.HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port, timeout=WAIT_S)  # noqa: S104  (compared, not bound)
+    try:
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        body = answer.read(4096).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException):
+        return "not running"
+    finally:
+        connection.close()
+    return "ready" if answer.status == 200 else f"not ready: {answer.status} {body}"
+
+
+def run(folder: Path, *, as_json: bool) -> int:
+    """Print the report; the exit code is 0 when the server is ready, else 1."""
+    found = report(load_valid(find(folder), os.environ))
+    code = int(found.server != "ready")
+    if as_json:
+        print_json(found)
+        return code
+    out = console()
+    out.print(f"{found.project}: {found.server} at {found.address}, {found.journal} changes so far")
+    if found.models:
+        grid = table("model", "answers", "versions", "loaded")
+        for model in found.models:
+            grid.add_row(
+                model.name, model.answers or "nothing yet", str(model.versions), "yes" if model.loaded else "no"
+            )
+        out.print(grid)
+    else:
+        out.print("no models yet: kaname model add NAME PATH, or declare them in models/ and kaname apply")
+    return code
