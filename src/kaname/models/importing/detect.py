@@ -1,0 +1,59 @@
+"""What kind of model a file holds, from its name and its first bytes; nothing is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaname.errors import InvalidInput
+from kaname.models.importing.types import Kind
+
+ACCEPTED = (
+    "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl), a LightGBM text "
+    "model (.txt), an XGBoost model (.json, .ubj) or a Python model (file.py:ClassName)"
+)
+_SUFFIXES: dict[str, Kind] = {
+    ".onnx": "onnx",
+    ".joblib": "pickle",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+    ".ubj": "xgboost",
+    ".py": "python",
+}
+_FOREIGN = {".pt", ".pth", ".h5", ".keras", ".pb", ".tflite", ".safetensors"}
+
+
+def split_python(path: Path) -> tuple[Path, str | None]:
+    """The file and class of `file.py:ClassName`; the class is None when only a file is named."""
+    text = str(path)
+    file, colon, name = text.rpartition(":")
+    return (Path(file), name) if colon and file.endswith(".py") and name.isidentifier() else (path, None)
+
+
+def detect(path: Path) -> Kind:
+    """The kind of model at `path`. Raises InvalidInput when it does not exist or is none of those accepted."""
+    file, _ = split_python(path)
+    if not file.exists():
+        raise InvalidInput("there is no such file", where=str(file), expected=ACCEPTED)
+    if not file.is_file():
+        raise InvalidInput("not a file", where=str(file), found="a folder", expected=ACCEPTED)
+    suffix = file.suffix.lower()
+    kind = _SUFFIXES.get(suffix) or _by_content(file)
+    if kind is not None:
+        return kind
+    if suffix in _FOREIGN:
+        raise InvalidInput("this format is not read; export the model to ONNX", where=str(file), found=suffix)
+    raise InvalidInput(
+        "not a model file that is known", where=str(file), found=suffix or "no suffix", expected=ACCEPTED
+    )
+
+
+def _by_content(file: Path) -> Kind | None:
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    if head.startswith((b"tree\n", b"tree\r\n")) or b"\ntree_sizes=" in head:
+        return "lightgbm"
+    if head.lstrip().startswith(b"{") and b'"learner"' in head:
+        return "xgboost"
+    if head[:1] == b"\x80" and len(head) > 1 and head[1] in (2, 3, 4, 5):
+        return "pickle"
+    return None

@@ -1,0 +1,39 @@
+"""Reading pickles, after someone said that they trust them."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any
+
+from kaname.errors import CorruptData, InvalidInput, MissingDependency
+
+
+def load(path: Path) -> Any:
+    """The object in the pickle (or joblib file) at `path`. Runs whatever code the file names."""
+    try:
+        if importlib.util.find_spec("joblib") is None:
+            with path.open("rb") as stream:
+                return pickle.load(stream)  # noqa: S301  (the caller was told, and said yes)
+        import joblib
+
+        return joblib.load(path)
+    except ModuleNotFoundError as error:
+        extra = {"lightgbm": "lightgbm", "xgboost": "xgboost"}.get(error.name or "", "sklearn")
+        raise MissingDependency.of(error.name or "a library", extra, f"reading {path.name}") from error
+    except Exception as error:
+        raise CorruptData(f"the pickle cannot be read: {type(error).__name__}: {error}", where=str(path)) from error
+
+
+def family(model: object) -> str:
+    """`lightgbm`, `xgboost` or `sklearn`, from the classes of `model`. Raises InvalidInput for anything else."""
+    modules = [kind.__module__.split(".")[0] for kind in type(model).__mro__]
+    for found in ("lightgbm", "xgboost", "sklearn"):
+        if found in modules:
+            return found
+    raise InvalidInput(
+        "the pickle holds something that is not imported; wrap it in a Python model (file.py:ClassName)",
+        found=f"{type(model).__module__}.{type(model).__qualname__}",
+        expected="a scikit-learn, LightGBM or XGBoost model",
+    )

@@ -1,0 +1,56 @@
+"""The original of a tree library: its booster's scores as the outputs of the signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kaname.errors import KanameError
+from kaname.models.importing import sample
+from kaname.models.importing.types import ImportRequest, Prepared, Tensors
+from kaname.runtimes.scores import Scores
+from kaname.signature import Signature
+from kaname.tensors import Tensor
+
+
+def original(predict: Callable[[Tensor], Any], signature: Signature) -> Callable[[Tensors], Tensors]:
+    """Answers rows with the scores that `predict` gives for their matrix."""
+    scores = Scores(signature)
+    return lambda rows: scores.outputs(predict(rows[0]))
+
+
+def given_rows(request: ImportRequest, signature: Signature) -> tuple[Tensors, bool]:
+    """The rows of the request's sample, if it has one."""
+    if request.sample is None:
+        return (), False
+    return sample.rows_of(sample.read(request.sample), signature), True
+
+
+def add_onnx(prepared: Prepared, convert: Callable[[], bytes]) -> Prepared:
+    """Add the ONNX form beside the native one; why it cannot be made is a note, not an error."""
+    try:
+        raw = convert()
+        from kaname.runtimes.catalog import FILES
+
+        (prepared.folder / FILES["onnx"]).write_bytes(raw)
+    except KanameError as error:
+        prepared.notes.append(f"not converted to ONNX: {error}")
+        return prepared
+    except Exception as error:  # noqa: BLE001  (converters raise anything; the native runtime answers)
+        prepared.notes.append(f"not converted to ONNX: {type(error).__name__}: {str(error)[:200]}")
+        return prepared
+    prepared.runtimes = (*prepared.runtimes, "onnx")
+    return prepared
+
+
+def write(folder: Path, name: str, content: str | bytes) -> None:
+    """One file of the artefact."""
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def no_sample_note(names: Sequence[str]) -> str:
+    """What to say when the sample was made up."""
+    return (
+        f"no sample was given: a plausible one was made up for {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+    )

@@ -1,0 +1,92 @@
+"""What the child process does with its job."""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from pathlib import Path
+
+from kaname.errors import InvalidInput, KanameError, ModelFailed
+from kaname.models.importing import choose
+from kaname.models.importing.detect import detect
+from kaname.models.importing.process import (
+    Failure,
+    ImportJob,
+    Measured,
+    Reply,
+    ReprofileJob,
+    decode_job,
+    encode,
+)
+from kaname.models.importing.types import Imported, ImportRequest, Prepared
+
+
+def answer_to(raw: bytes, *, isolated: bool) -> bytes:
+    """The encoded reply to an encoded job; every exception becomes a failure that names it."""
+    try:
+        return encode(_do(decode_job(raw), isolated=isolated))
+    except KanameError as error:
+        return encode(Reply(failure=Failure.of(error)))
+    except MemoryError:
+        return encode(Reply(failure=Failure.of(ModelFailed("there was not enough memory for this model"))))
+    except Exception as error:  # noqa: BLE001  (the boundary of the process)
+        traceback.print_exc()
+        failed = ModelFailed(f"{type(error).__name__}: {error}")
+        return encode(Reply(failure=Failure.of(failed)))
+
+
+def _do(job: ImportJob | ReprofileJob, *, isolated: bool) -> Reply:
+    if isinstance(job, ReprofileJob):
+        found, runtime, choices = choose.again(job.version, job.artefact)
+        return Reply(measured=Measured(profile=found, runtime=runtime, choices=choices))
+    return Reply(imported=import_here(job.request, job.workdir, isolated=isolated))
+
+
+def import_here(request: ImportRequest, workdir: Path, *, isolated: bool) -> Imported:
+    """Import in this very process: read, convert, compare, profile, choose."""
+    folder = Path(tempfile.mkdtemp(prefix="import-", dir=workdir))
+    prepared = _prepare(request, folder)
+    if request.trust_pickle and not isolated:
+        prepared.notes.append("this system does not allow a process without network: the pickle was read with it")
+    return choose.finish(prepared, request)
+
+
+def _prepare(request: ImportRequest, folder: Path) -> Prepared:
+    kind = detect(request.path)
+    if kind == "onnx":
+        from kaname.models.importing.onnx import prepare as prepare_onnx
+
+        return prepare_onnx(request, folder)
+    if kind == "python":
+        from kaname.models.importing.python_model import prepare as prepare_python
+
+        return prepare_python(request, folder)
+    if kind == "lightgbm":
+        from kaname.models.importing.lightgbm import from_text
+
+        return from_text(request, folder)
+    if kind == "xgboost":
+        from kaname.models.importing.xgboost import from_file
+
+        return from_file(request, folder)
+    return _unpickle(request, folder)
+
+
+def _unpickle(request: ImportRequest, folder: Path) -> Prepared:
+    from kaname.models.importing.pickles import family, load
+
+    if not request.trust_pickle:
+        raise InvalidInput("a pickle is only read with --trust-pickle", where=str(request.path))
+    model = load(request.path)
+    kind = family(model)
+    if kind == "lightgbm":
+        from kaname.models.importing.lightgbm import from_object as from_lightgbm
+
+        return from_lightgbm(model, request, folder)
+    if kind == "xgboost":
+        from kaname.models.importing.xgboost import from_object as from_xgboost
+
+        return from_xgboost(model, request, folder)
+    from kaname.models.importing.sklearn import from_object as from_sklearn
+
+    return from_sklearn(model, request, folder)
