@@ -1,0 +1,262 @@
+"""A small, typed HTTP client: predictions with deadlines, and retries that never make an overload worse.
+
+    from kaname.client import Client
+
+    with Client("http://127.0.0.1:8080", key="…") as client:
+        print(client.predict("iris", features={"sepal_length": 5.1, …}).prediction)
+
+Synchronous and safe to share between threads. It needs nothing but the standard library and msgspec.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from kaname import errors
+from kaname.clock import Clock, SystemClock
+from kaname.connections import Broken, Connections, Reply
+from kaname.errors import DeadlineExceeded, KanameError, Overloaded, RateLimited, Unavailable
+
+Json = Any  # what JSON can hold: the type of a model's answer is the model's
+
+FIRST_PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
+RETRIED = frozenset({429, 503})
+T = TypeVar("T")
+
+
+class Random(Protocol):
+    """Where jitter comes from: `random.Random` is one."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model says of one row; `confidence` is the top probability of a classifier, else None."""
+
+    prediction: Json
+    confidence: float | None = None
+    probabilities: Json = None
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one request. For `features`, `prediction` and its companions are filled in; for `instances`,
+    `predictions` has one Row per instance, in order."""
+
+    model: str
+    version: str
+    request_id: str
+    latency_ms: float
+    """Time inside the server."""
+    prediction: Json = None
+    confidence: float | None = None
+    probabilities: Json = None
+    predictions: tuple[Row, ...] = ()
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on the server; `promoted` is the version that answers when a request names none."""
+
+    id: int
+    name: str
+    promoted: str | None = None
+    loaded: bool = True
+
+
+class _Models(msgspec.Struct):
+    items: list[Model]
+    next: str | None = None
+
+
+class _Problem(msgspec.Struct):
+    code: str = "internal"
+    detail: str = ""
+    title: str = ""
+    where: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    retry_after_s: float | None = None
+
+
+class RetryBudget:
+    """Retries as a share of requests: each request earns `share` of a retry, at most `most` are saved up."""
+
+    def __init__(self, share: float = 0.1, most: float = 10.0) -> None:
+        self._share = share
+        self._most = most
+        self._saved = most
+
+    def earn(self) -> None:
+        """A request is made."""
+        self._saved = min(self._most, self._saved + self._share)
+
+    def spend(self) -> bool:
+        """Take one retry, if there is one."""
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+class Client:
+    """A client of one server at `url`, with an API key where the server wants one.
+
+    A request takes `timeout_s` at most, retries included, unless it names its own deadline; the server is told what is
+    left of it (`x-request-timeout-ms`) and stops working on what nobody waits for. A request is sent again when its
+    connection failed before any byte of the answer, or when the server says 429 or 503 with a time to wait that ends
+    before the deadline; in both cases only while the retry budget lasts, so that a server in trouble gets at most
+    one tenth more. What fails raises the KanameError that the server raised.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        connections: int = 8,
+        budget: RetryBudget | None = None,
+        rng: Random | None = None,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connections = Connections(url, keep=connections)
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._timeout_s = timeout_s
+        self._budget = budget or RetryBudget()
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, not a secret)
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+
+    # --- what it can ask -------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        model: str | int,
+        *,
+        features: Mapping[str, object] | None = None,
+        instances: Sequence[object] | None = None,
+        version: str | int | None = None,
+        deadline_ms: float | None = None,
+    ) -> Prediction:
+        """Ask `model` (name or number), or one `version` of it, about one row (`features`) or several (`instances`)."""
+        if (features is None) == (instances is None):
+            raise errors.InvalidInput("give either features or instances", where="predict")
+        body = {"features": features} if instances is None else {"instances": instances}
+        path = f"/api/v1/models/{_part(model)}" + ("" if version is None else f"/versions/{_part(version)}")
+        reply = self._ask("POST", f"{path}/predict", msgspec.json.encode(body), deadline_ms)
+        return _decoded(reply, Prediction)
+
+    def models(self) -> list[Model]:
+        """All models, ordered by name."""
+        found: list[Model] = []
+        after: str | None = ""
+        while after is not None:
+            query = urlencode({"after": after}) if after else ""
+            page = _decoded(self._ask("GET", "/api/v1/models" + (f"?{query}" if query else "")), _Models)
+            found += page.items
+            after = page.next
+        return found
+
+    def ready(self) -> bool:
+        """Whether the server is there and ready to answer; never raises for one that is not."""
+        try:
+            reply = self._send("GET", "/health/ready", b"", self._clock.monotonic_ns() + int(self._timeout_s * 1e9))
+        except (Broken, DeadlineExceeded):
+            return False
+        return reply.status == 200
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    # --- one request and its retries -------------------------------------------------------------------
+
+    def _ask(self, method: str, path: str, body: bytes = b"", deadline_ms: float | None = None) -> Reply:
+        total_s = self._timeout_s if deadline_ms is None else deadline_ms / 1000
+        until_ns = self._clock.monotonic_ns() + int(total_s * 1e9)
+        self._budget.earn()
+        tries = 0
+        while True:
+            error: KanameError
+            pause_s: float | None = None
+            try:
+                reply = self._send(method, path, body, until_ns)
+            except Broken as broken:
+                error = Unavailable(f"the connection failed: {broken}", where=self._connections.url)
+                if broken.before_answer:
+                    pause_s = self._rng.random() * min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**tries)
+            else:
+                if reply.status < 400:
+                    return reply
+                error = _error(reply)
+                if reply.status in RETRIED and error.retry_after_s is not None:
+                    pause_s = error.retry_after_s * (1 + 0.1 * self._rng.random())
+            left_s = (until_ns - self._clock.monotonic_ns()) / 1e9
+            if pause_s is None or pause_s >= left_s or not self._budget.spend():
+                raise error
+            tries += 1
+            self._sleep(pause_s)
+
+    def _send(self, method: str, path: str, body: bytes, until_ns: int) -> Reply:
+        left_ns = until_ns - self._clock.monotonic_ns()
+        if left_ns <= 0:
+            raise DeadlineExceeded("the deadline passed before the request was sent")
+        headers = self._headers | {"x-request-timeout-ms": str(max(1, left_ns // 1_000_000))}
+        if body:
+            headers["content-type"] = "application/json"
+        try:
+            return self._connections.request(method, path, body, headers, left_ns / 1e9)
+        except TimeoutError:
+            raise DeadlineExceeded("no answer came before the deadline", where=self._connections.url) from None
+
+
+def _part(name: str | int) -> str:
+    return quote(str(name), safe="")
+
+
+def _decoded(reply: Reply, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise KanameError(f"the server's answer is not what this client knows: {error}") from error
+
+
+def _kinds(base: type[KanameError]) -> dict[str, type[KanameError]]:
+    found = {base.code: base}
+    for kind in base.__subclasses__():
+        found |= _kinds(kind)
+    return found
+
+
+_BY_STATUS: dict[int, type[KanameError]] = {429: RateLimited, 502: Unavailable, 503: Overloaded, 504: DeadlineExceeded}
+
+
+def _error(reply: Reply) -> KanameError:
+    """The error that the server raised, built again from its problem document."""
+    try:
+        problem = msgspec.json.decode(reply.body, type=_Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        problem = _Problem()
+    default = _BY_STATUS.get(reply.status, KanameError)
+    return _kinds(KanameError).get(problem.code if problem.detail else "", default)(
+        problem.detail or problem.title or f"the server answered with status {reply.status}",
+        where=problem.where,
+        found=problem.found,
+        expected=problem.expected,
+        retry_after_s=problem.retry_after_s if problem.retry_after_s is not None else reply.retry_after_s,
+    )
