@@ -1,0 +1,211 @@
+"""`kaname model …`: what people do with models at a terminal, and scripts with `--json`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console, RenderableType
+
+from kaname.errors import InvalidInput
+from kaname.models import tables
+from kaname.models.config import parse
+from kaname.models.registry import Models
+
+Name = Annotated[str, typer.Argument(help="Name or number of the model.", show_default=False)]
+Version = Annotated[str, typer.Argument(help="The version.", show_default=False)]
+MaybeVersion = Annotated[str | None, typer.Argument(help="The version; without it, the whole model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+IfMatch = Annotated[
+    str | None, typer.Option("--if-match", help="Refuse unless the model's etag is still this one.", show_default=False)
+]
+
+
+def commands(open_models: Callable[[], Models]) -> typer.Typer:
+    """The sub-application; `open_models` is called once per command. Errors are KanameErrors, left to the caller."""
+    app = typer.Typer(no_args_is_help=True, help="Register models, and choose the version that answers.")
+    for register in (_reading, _adding, _choosing, _changing):
+        register(app, open_models)
+    return app
+
+
+def user() -> str:
+    """Who changes something from a terminal, for the journal."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # no such user in the system's list
+        return "cli"
+
+
+def _show(json: bool, value: object, page: str | Callable[[], RenderableType]) -> None:
+    if json:
+        typer.echo(msgspec.json.encode(value).decode())
+    elif isinstance(page, str):
+        typer.echo(page)
+    else:
+        Console().print(page())
+
+
+def _reading(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+    @app.command("list")
+    def list_(json: Json = False) -> None:
+        """List all models and what answers."""
+        found = open_models().list()
+        _show(json, found, lambda: tables.models_table(found))
+
+    @app.command()
+    def show(name: Name, version: MaybeVersion = None, json: Json = False) -> None:
+        """Show a model and its versions, or one version: its signature, its runtime and why."""
+        models = open_models()
+        if version is not None:
+            one = models.version(name, version)
+            _show(json, one, lambda: tables.version_page(one))
+            return
+        model, versions = models.get(name), models.versions(name)
+        _show(json, {"model": model, "versions": versions}, lambda: tables.versions_table(model, versions))
+
+
+def _adding(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+    @app.command()
+    def add(
+        name: Annotated[str, typer.Argument(help="Name of the model, new or not.", show_default=False)],
+        path: Annotated[str, typer.Argument(help="The model's file, or file.py:Class.", show_default=False)],
+        sample: Annotated[
+            Path | None, typer.Option(help="Rows that the model can answer: JSON, CSV, .npy, .npz.")
+        ] = None,
+        metric: Annotated[list[str] | None, typer.Option(help="A figure to keep, as NAME=NUMBER; repeatable.")] = None,
+        version: Annotated[str | None, typer.Option(help="Its name; without, the next number.")] = None,
+        tag: Annotated[list[str] | None, typer.Option(help="A tag; repeatable.")] = None,
+        trust_pickle: Annotated[
+            bool, typer.Option("--trust-pickle", help="Read a pickle: it runs the code in it.")
+        ] = False,
+        promote: Annotated[
+            bool | None, typer.Option("--promote/--no-promote", help="Let it answer; without, only if nothing does.")
+        ] = None,
+        json: Json = False,
+    ) -> None:
+        """Import a model file as a new version."""
+        models = open_models()
+        info, notes = models.add(
+            name,
+            Path(path),
+            who=user(),
+            sample=sample,
+            metrics=_metrics(metric or []),
+            version=version,
+            tags=tag or [],
+            trust_pickle=trust_pickle,
+            promote=promote,
+        )
+        _show(json, {"version": info, "notes": notes}, lambda: tables.version_page(info))
+        if not json:
+            _say_what_answers(models, info.model, info.version, notes)
+
+    @app.command()
+    def profile(name: Name, version: Version, json: Json = False) -> None:
+        """Measure a version anew on this machine: batch sizes, and which runtime is fastest."""
+        info = open_models().reprofile(name, version, who=user())
+        _show(json, info, lambda: tables.version_page(info))
+
+
+def _say_what_answers(models: Models, name: str, version: str, notes: Sequence[str]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}")
+    promoted = models.get(name).promoted
+    if promoted == version:
+        typer.echo(f"{name}/{version} answers")
+    else:
+        typer.echo(f"{promoted or 'nothing'} answers; to change that: kaname model promote {name} {version}")
+
+
+def _choosing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+    @app.command()
+    def promote(name: Name, version: Version, if_match: IfMatch = None, json: Json = False) -> None:
+        """Let a version answer."""
+        model = open_models().promote(name, version, who=user(), if_match=if_match)
+        _show(json, model, f"{model.name}: version {model.promoted} answers, before it {model.previous or 'nothing'}")
+
+    @app.command()
+    def rollback(name: Name, if_match: IfMatch = None, json: Json = False) -> None:
+        """Let the version answer that was promoted before; again, and the one before that."""
+        model = open_models().rollback(name, who=user(), if_match=if_match)
+        _show(json, model, f"{model.name}: version {model.promoted} answers again")
+
+    @app.command()
+    def load(name: Name, json: Json = False) -> None:
+        """Let an unloaded model answer again."""
+        model = open_models().set_loaded(name, True, who=user())
+        _show(json, model, f"{model.name}: loaded")
+
+    @app.command()
+    def unload(name: Name, json: Json = False) -> None:
+        """Refuse requests for a model and free its memory."""
+        model = open_models().set_loaded(name, False, who=user())
+        _show(json, model, f"{model.name}: unloaded; requests are refused until kaname model load {model.name}")
+
+
+def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+    @app.command("set")
+    def set_(
+        name: Name,
+        settings: Annotated[list[str] | None, typer.Argument(help="limits.queue=100 …", show_default=False)] = None,
+        unset: Annotated[list[str] | None, typer.Option(help="Return a setting to its default; repeatable.")] = None,
+        if_match: IfMatch = None,
+        json: Json = False,
+    ) -> None:
+        """Change settings of a model, or with none given show them."""
+        models = open_models()
+        given = [_pair(text, "limits.queue=100") for text in settings or []]
+        fields = {key: parse(key, value) for key, value in given}
+        if fields or unset:
+            models.override(name, fields, unset=unset or [], who=user(), if_match=if_match)
+        model, own = models.get(name), models.overrides(name)
+        lines = [f"{key}={msgspec.json.encode(value).decode()}" for key, value in sorted(own.items())]
+        _show(json, model, "\n".join([f"{model.name}: {len(own)} settings differ from the defaults", *lines]))
+
+    @app.command()
+    def tag(
+        name: Name,
+        version: Version,
+        add: Annotated[list[str] | None, typer.Argument(help="Tags to add.", show_default=False)] = None,
+        remove: Annotated[list[str] | None, typer.Option(help="A tag to remove; repeatable.")] = None,
+        json: Json = False,
+    ) -> None:
+        """Add and remove tags of a version."""
+        info = open_models().tag(name, version, add=add or [], remove=remove or [], who=user())
+        _show(json, info, f"{info.model}/{info.version}: {', '.join(info.tags) or 'no tags'}")
+
+    @app.command()
+    def archive(name: Name, version: Version, json: Json = False) -> None:
+        """Put a version away: it is not loaded any more, and no rollback returns to it."""
+        info = open_models().archive(name, version, who=user())
+        _show(json, info, f"{info.model}/{info.version}: archived")
+
+    @app.command()
+    def delete(name: Name, version: MaybeVersion = None, json: Json = False) -> None:
+        """Delete a version, or an unloaded model with all its versions."""
+        open_models().delete(name, version, who=user())
+        subject = name if version is None else f"{name}/{version}"
+        _show(json, {"deleted": subject}, f"{subject}: deleted")
+
+
+def _metrics(texts: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for text in texts:
+        key, value = _pair(text, "rmse=41.2")
+        try:
+            found[key] = float(value)
+        except ValueError as error:
+            raise InvalidInput("a metric is a number", where="--metric", found=text, expected="rmse=41.2") from error
+    return found
+
+
+def _pair(text: str, example: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InvalidInput("not NAME=VALUE", found=text, expected=f"for example {example}")
+    return key, value

@@ -1,0 +1,167 @@
+"""Declarations: `models/*.yaml` says which versions a model has, which one answers, and how it is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from blake3 import blake3
+
+from kaname.errors import InvalidInput
+from kaname.models.config import Leaves, flatten
+from kaname.models.names import check_model, check_tag, check_version
+from kaname.settings import ModelConfig
+
+T = TypeVar("T")
+Path_ = tuple[str | int, ...]
+Locate = Callable[[Path, Path_], str]
+"""Where in a file the value at a path of keys and positions starts, as `file:line:column`."""
+
+
+class Read(Protocol):
+    """Reads a YAML file as a type; raises InvalidInput whose `where` is `file:line:column`."""
+
+    def __call__(self, path: Path, of: type[T], /) -> T:
+        """The file at `path`, checked."""
+
+
+class DeclaredVersion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version; paths are relative to the project."""
+
+    version: str
+    path: str
+    """The model's file; for a Python model `file.py` or `file.py:ClassName`."""
+    sample: str | None = None
+    metrics: dict[str, float] = {}
+    tags: tuple[str, ...] = ()
+    trust_pickle: bool = False
+
+    def __post_init__(self) -> None:
+        _valid(check_version, self.version)
+        for tag in self.tags:
+            _valid(check_tag, tag)
+
+
+class DeclaredModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file. Without `promoted`, which version answers is left to the API (the first one to begin with)."""
+
+    name: str
+    versions: tuple[DeclaredVersion, ...]
+    promoted: str | None = None
+    config: ModelConfig = ModelConfig()
+    """Only the fields that the file names override the defaults."""
+
+    def __post_init__(self) -> None:
+        _valid(check_model, self.name)
+        names = [version.version for version in self.versions]
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError("two versions have the same name (case does not count)")
+        if self.promoted is not None and self.promoted not in names:
+            raise ValueError(f"`promoted` is {self.promoted!r}, expected one of the declared versions: {names}")
+
+
+class _Given(msgspec.Struct):
+    """The same file once more, for which settings it names."""
+
+    config: dict[str, Any] = {}
+
+
+class DesiredVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What matters of a declared version: its name, what it is made of (as one hash), its tags."""
+
+    version: str
+    content: str
+    tags: tuple[str, ...]
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True):
+    """What a declaration asks for; kept after it was applied, to tell what the file changed since."""
+
+    name: str
+    versions: tuple[DesiredVersion, ...]
+    promoted: str | None
+    config: Leaves
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, what it says, and what that asks for."""
+
+    file: Path
+    model: DeclaredModel
+    desired: Desired
+
+
+def load(project: Path, read: Read, locate: Locate) -> list[Declaration]:
+    """The declarations of a project, by file name; none without a folder `models`.
+
+    Raises InvalidInput with the place of the first fault, among them two files that declare the same model and files
+    that a version names but that are not there.
+    """
+    folder = project / "models"
+    found: dict[str, Declaration] = {}
+    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        declaration = _declaration(project, file, read, locate)
+        other = found.setdefault(declaration.model.name.lower(), declaration)
+        if other is not declaration:
+            raise InvalidInput(
+                "two files declare the same model",
+                where=locate(file, ("name",)),
+                found=declaration.model.name,
+                expected=f"a name that {other.file.name} does not use",
+            )
+    return list(found.values())
+
+
+def resolve(project: Path, path: str) -> tuple[Path, str]:
+    """The file that a declared path means, and the class name behind its colon or nothing."""
+    whole = project / path
+    if whole.exists() or ":" not in path:
+        return whole, ""
+    file, _, name = path.rpartition(":")
+    return project / file, name
+
+
+def _declaration(project: Path, file: Path, read: Read, locate: Locate) -> Declaration:
+    model = read(file, DeclaredModel)
+    versions: list[DesiredVersion] = []
+    for i, version in enumerate(model.versions):
+        named = {"path": resolve(project, version.path)[0]}
+        if version.sample is not None:
+            named["sample"] = project / version.sample
+        for key, path in named.items():
+            if not path.exists():
+                raise InvalidInput(
+                    "there is no such file",
+                    where=locate(file, ("versions", i, key)),
+                    found=str(getattr(version, key)),
+                    expected=f"a path that exists in {project}",
+                )
+        content = _content(project, version)
+        versions.append(DesiredVersion(version=version.version, content=content, tags=tuple(sorted({*version.tags}))))
+    given = dict(flatten(read(file, _Given).config))
+    desired = Desired(name=model.name, versions=tuple(versions), promoted=model.promoted, config=given)
+    return Declaration(file=file, model=model, desired=desired)
+
+
+def _content(project: Path, version: DeclaredVersion) -> str:
+    """One hash over all that a version is made of, for the question whether the file's author changed any of it."""
+    source, name = resolve(project, version.path)
+    digest = blake3(msgspec.json.encode([name, sorted(version.metrics.items())]))
+    for path in [source] if version.sample is None else [source, project / version.sample]:
+        for file in _files(path):
+            digest.update(blake3().update_mmap(file).digest())
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Sequence[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _valid(check: Callable[[str], str], name: str) -> None:
+    try:
+        check(name)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error  # msgspec adds the place to a ValueError only
