@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kaname.errors import InvalidInput, KanameError, MissingDependency
@@ -121,13 +122,7 @@ def _judge(target: Path, signature: Signature, rows: Tensors) -> Signature:
     finally:
         session.close()
     counts = all(x.ndim and len(x) == 1 for x in one) and all(x.ndim and len(x) == 2 for x in two)
-    return signature if counts else _unbatched(signature)
-
-
-def _unbatched(signature: Signature) -> Signature:
-    import msgspec
-
-    return msgspec.structs.replace(signature, batched=False)
+    return signature if counts else msgspec.structs.replace(signature, batched=False)
 
 
 # --- with the onnx library, where it is installed -------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from kaname.errors import KanameError
 from kaname.models.importing import sample
 from kaname.models.importing.types import ImportRequest, Prepared, Tensors
+from kaname.runtimes.catalog import FILES
 from kaname.runtimes.scores import Scores
 from kaname.signature import Signature
 from kaname.tensors import Tensor
@@ -30,10 +32,9 @@ def given_rows(request: ImportRequest, signature: Signature) -> tuple[Tensors, b
 def add_onnx(prepared: Prepared, convert: Callable[[], bytes]) -> Prepared:
     """Add the ONNX form beside the native one; why it cannot be made is a note, not an error."""
     try:
-        raw = convert()
-        from kaname.runtimes.catalog import FILES
-
-        (prepared.folder / FILES["onnx"]).write_bytes(raw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(prepared.folder, FILES["onnx"], convert())
     except KanameError as error:
         prepared.notes.append(f"not converted to ONNX: {error}")
         return prepared
