@@ -89,7 +89,12 @@ def test_wrong_types_say_what_was_found_and_expected(ask: Asker) -> None:
 
 @pytest.mark.parametrize(
     ("query", "where"),
-    [("limit=0", "query.limit"), ("limit=x", "query.limit"), ("limt=1", "query.limt"), ("limit=1&limit=2", "query.limit")],
+    [
+        ("limit=0", "query.limit"),
+        ("limit=x", "query.limit"),
+        ("limt=1", "query.limt"),
+        ("limit=1&limit=2", "query.limit"),
+    ],
 )
 def test_a_malformed_query_is_refused_with_its_place(ask: Asker, query: str, where: str) -> None:
     """Unknown, repeated, mistyped and out-of-range parameters are errors, never ignored."""

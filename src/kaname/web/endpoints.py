@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -207,7 +208,7 @@ def _call(resource: Resource, asked: Asked) -> StoredAnswer:
     if reply.etag is not None:
         headers.append(("etag", f'"{reply.etag}"'))
     if reply.location is not None:
-        headers.append(("location", reply.location))
+        headers.append(("location", quote(reply.location)))
     body = b""
     if resource.answer is not None:
         body = _encode(reply.value)

@@ -121,3 +121,22 @@ def problem(
 def _whole_seconds(seconds: float | None) -> int:
     """Retry-After is in whole seconds: rounded up, so that a client that obeys is not refused again."""
     return _DEFAULT_RETRY_S if seconds is None else max(1, math.ceil(seconds))
+
+
+_KINDS = {kind.code: kind for kind in STATUS}
+
+
+def error_of(status: int, body: bytes) -> KanameError:
+    """The error that a problem document reports, as its own class; of any other body, one that quotes it."""
+    try:
+        found = msgspec.json.decode(body, type=Problem)
+    except msgspec.MsgspecError:
+        return KanameError(f"the server answered {status}: {body[:200].decode('utf-8', 'replace')}")
+    kind = _KINDS.get(found.code, KanameError)
+    return kind(
+        found.detail,
+        where=found.where,
+        found=found.found,
+        expected=found.expected,
+        retry_after_s=found.retry_after_s,
+    )

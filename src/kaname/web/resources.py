@@ -73,7 +73,7 @@ def _of(value: msgspec.Struct | None, kind: type[S]) -> S:
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer with more than a value. `etag` is opaque text without quotes."""
+    """An answer with more than a value. `etag` is opaque text without quotes; `location` a path, not yet escaped."""
 
     value: object = None
     etag: str | None = None
