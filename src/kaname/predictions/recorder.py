@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -106,18 +107,11 @@ class Recorder:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _go_on(self, items: list[Item]) -> None:
-        """End the calls whose events are on disk."""
-        for call, outcome, _ in items:
-            _end(call, outcome)
-
-    def _fail_late(self, *, everyone: bool = False) -> None:
+    def _fail_late(self) -> None:
         """Fail held calls whose deadline has passed: their events may still be written."""
         now = self._clock.monotonic_ns()
         waiting = [item for lane in self._lanes if lane.blocking for item in lane.pending]
-        for call, _, _ in self._held + waiting:
-            if everyone or 0 < call.deadline_ns <= now:
-                _end(call, Unavailable("the prediction record cannot be written, and this model requires it"))
+        _fail([item for item in self._held + waiting if 0 < item[0].deadline_ns <= now])
 
     # --- in the writer thread -------------------------------------------------------------------------------
 
@@ -182,7 +176,7 @@ class Recorder:
                 self._complain(error)
             if self._stopping.is_set() and self._clock.monotonic_ns() >= self._give_up_ns:
                 self.counts.lost += events
-                self._on_loop(lambda: self._fail_late(everyone=True))
+                self._on_loop(partial(_fail, self._held))
                 return
             self._on_loop(self._fail_late)
             self._stopping.wait(pause) if not self._stopping.is_set() else time.sleep(FIRST_RETRY_S)
@@ -194,8 +188,7 @@ class Recorder:
         counts.bytes += size
         counts.commits += 1
         if self._held:
-            held = self._held
-            self._on_loop(lambda: self._go_on(held))
+            self._on_loop(partial(_go_on, self._held))
         if self._on_commit is not None:
             self._on_commit(seconds, events, size)
 
@@ -233,10 +226,19 @@ class Recorder:
                 self._loop.call_soon_threadsafe(work)
 
 
+def _go_on(items: list[Item]) -> None:
+    """End the calls whose events are on disk."""
+    for call, outcome, _ in items:
+        _end(call, outcome)
+
+
+def _fail(items: list[Item]) -> None:
+    """End the calls whose events are not on disk in time."""
+    for call, _, _ in items:
+        _end(call, Unavailable("the prediction record cannot be written, and this model requires it"))
+
+
 def _end(call: Call, outcome: Outcome) -> None:
-    """End a held call unless it has ended meanwhile; a door's fault stays with its own call."""
+    """End a held call unless it has ended meanwhile."""
     if not call.done:
-        try:
-            call.end(outcome)
-        except Exception:  # noqa: BLE001  (the guard)
-            _log.exception("a call could not be ended", request_id=call.request_id)
+        call.end(outcome)
