@@ -10,6 +10,7 @@ from kaname.call import Answer, Call, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
+from kaname.models.types import VersionInfo
 from kaname.serving.exchange import Incoming, Reply
 
 HeaderMap = dict[bytes, bytes]
@@ -35,23 +36,33 @@ class Codec(Protocol):
         """Status (`status` instead of the protocol's own, when given), header lines and body of an error."""
 
 
+PrincipalOf = Callable[[bytes | None], Principal]
+"""Who asks, by the value of `Authorization`; raises Unauthenticated."""
+Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]]
+"""An error, the path of the request, its id and perhaps a status, as status, header lines and body."""
+
+
 class PredictEndpoint:
-    """Both doors enter here. `begin` observes the call, `path` is what follows once its input is known."""
+    """Both doors enter here. `observe` sees the call first, `path` is what follows once its input is known."""
+
+    lasting = True
 
     def __init__(
         self,
         *,
-        target: Target,
+        info: VersionInfo,
         codec: Codec,
+        observe: Step,
         path: Step,
-        observe: Callable[[Call], None],
-        principal_of: Callable[[bytes | None], Principal],
+        principal_of: PrincipalOf,
+        refused: Callable[[str], None],
         clock: Clock,
         ids: IdSource,
         timeout_ms: int,
         max_body_bytes: int,
     ) -> None:
-        self._target = target
+        self._target = Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
+        self._refused = refused
         self._codec = codec
         self._path = path
         self._observe = observe
@@ -70,6 +81,7 @@ class PredictEndpoint:
         try:
             principal = self._principal_of(headers.get(b"authorization"))
         except KanameError as error:
+            self._refused(error.code)
             reply.send(*self._codec.refuse(error, _instance(incoming), request_id))
             return
         now = self._monotonic_ns()
@@ -106,6 +118,7 @@ class PredictEndpoint:
 
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
+        self._refused(error.code)
         reply.send(*self._codec.refuse(error, _instance(incoming), self._ids(), status))
 
     def _fill(self, call: Call, incoming: Incoming, headers: HeaderMap) -> None:
@@ -122,6 +135,41 @@ class PredictEndpoint:
         if encoding is not None:
             body = inflate(body, encoding, self._max_body_bytes)
         self._codec.fill(call, body, headers)
+
+
+class RefusingEndpoint:
+    """A URL that would predict but for one reason (an unknown model, an unloaded one)."""
+
+    lasting = False
+
+    def __init__(
+        self,
+        error: KanameError,
+        word: Refusal,
+        principal_of: PrincipalOf,
+        ids: IdSource,
+        refused: Callable[[str], None],
+    ) -> None:
+        self._error = error
+        self._word = word
+        self._principal_of = principal_of
+        self._ids = ids
+        self._refused = refused
+
+    def enter(self, incoming: Incoming, reply: Reply) -> None:
+        """Refuse: first for missing credentials, so that names are not told to strangers."""
+        error = self._error
+        try:
+            self._principal_of(dict(incoming.headers).get(b"authorization"))
+        except KanameError as unknown:
+            error = unknown
+        self._refused(error.code)
+        reply.send(*self._word(error, _instance(incoming), self._ids(), None))
+
+    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+        """Answer a request that was not read to its end."""
+        self._refused(error.code)
+        reply.send(*self._word(error, _instance(incoming), self._ids(), status))
 
 
 def _instance(incoming: Incoming) -> str:

@@ -34,6 +34,10 @@ class Reply(Protocol):
 class Endpoint(Protocol):
     """Answers requests for one URL."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it stays right until the next snapshot, so that the gate may remember it."""
+
     def enter(self, incoming: Incoming, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop. Never raises."""
 

@@ -21,6 +21,10 @@ Resolve = Callable[[bytes], Endpoint | None]
 class Swept(Protocol):
     """A connection as the sweeper sees it."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received or has not been answered."""
+
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
 
@@ -57,15 +61,21 @@ class Gate:
         self.now_ns = clock.monotonic_ns()
         self.held_bytes = 0
         self.inflight_bytes = settings.inflight_bytes
+        self.activated: Callable[[], int] = lambda: 0
+        """The newest change that all workers answer from."""
+        self._number = 0
+        self._switch: Callable[[], None] | None = None
         self._starved: deque[Swept] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint for `target`; found ones are remembered until the next swap."""
+        if self._switch is not None and self.activated() >= self._number:
+            self.switch()
         endpoint = self.known.get(target)
         if endpoint is None:
             endpoint = self.resolve(target)
-            if endpoint is not None:
+            if endpoint is not None and endpoint.lasting:
                 if len(self.known) >= 65_536:
                     self.known = {}
                 self.known[target] = endpoint
@@ -75,6 +85,17 @@ class Gate:
         """Answer by a new snapshot from the next request on."""
         self.resolve = resolve
         self.known = {}
+
+    def prepare(self, number: int, switch: Callable[[], None]) -> None:
+        """From the moment that change `number` is activated, the next request runs `switch` first."""
+        self._number = number
+        self._switch = switch
+
+    def switch(self) -> None:
+        """Run the prepared switch, unless a request already has."""
+        if self._switch is not None:
+            switch, self._switch = self._switch, None
+            switch()
 
     def starve(self, connection: Swept) -> None:
         """Remember a connection that waits for room."""

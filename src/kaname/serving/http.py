@@ -18,7 +18,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from kaname.errors import InvalidInput, KanameError, TooLarge
+from kaname.errors import InvalidInput, KanameError
+from kaname.serving.asgi import too_large
 from kaname.serving.exchange import Endpoint, Incoming
 from kaname.serving.slots import FULL, SLOW_READER, STARVED, ReadControl, Slot
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("kaname.http")
 MOST_SLOTS = 32
-DRAIN_IDLE_NS = 1_000_000_000
 LINGER_NS = 2_000_000_000
 MS = 1_000_000
 
@@ -162,7 +162,7 @@ class Connection(HttpToolsProtocol):
         if refused is not None:
             self._refuse(slot, *refused)
         elif self._length > settings.max_body_bytes:
-            self._refuse(slot, 413, _too_large(settings.max_body_bytes))
+            self._refuse(slot, 413, too_large(settings.max_body_bytes))
         else:
             self._reserve(slot, self._length)
             if self.expect_100_continue:
@@ -186,7 +186,7 @@ class Connection(HttpToolsProtocol):
         if slot is not None and len(self._body) > slot.size:
             most = self.gate.settings.max_body_bytes
             if len(self._body) > most:
-                self._refuse(slot, 413, _too_large(most))
+                self._refuse(slot, 413, too_large(most))
                 return
             self.gate.held_bytes += len(self._body) - slot.size
             slot.size = len(self._body)
@@ -275,7 +275,8 @@ class Connection(HttpToolsProtocol):
         """The header lines that every answer starts with (uvicorn renews the date each second)."""
         pairs = self.server_state.default_headers
         if self._lines[0] is not pairs:
-            self._lines = (pairs, b"".join(b"%b: %b\r\n" % pair for pair in pairs))
+            lines = [b"%b: %b\r\n" % pair for pair in pairs if pair[0] != b"connection"]
+            self._lines = (pairs, b"".join(lines))
         return self._lines[1]
 
     def answered(self, slot: Slot) -> None:
@@ -381,6 +382,11 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.control.let_go(STARVED)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received or has not been answered."""
+        return self._phase != IDLE or bool(self.slots)
+
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
         settings = self.gate.settings
@@ -396,10 +402,8 @@ class Connection(HttpToolsProtocol):
         elif self._phase == BODY:
             if waited_ns > settings.body_timeout_ms * MS:
                 self._late_body()
-        elif not self.slots:
-            idle_ns = DRAIN_IDLE_NS if self.gate.closing else settings.keep_alive_ms * MS
-            if waited_ns > idle_ns:
-                self.transport.close()
+        elif not self.slots and waited_ns > settings.keep_alive_ms * MS:
+            self.transport.close()
 
     def _late_body(self) -> None:
         if self._endpoint is None:
@@ -408,18 +412,17 @@ class Connection(HttpToolsProtocol):
             self._refuse_bytes(408, "the request's body did not arrive in time")
 
     def shutdown(self) -> None:
-        """Drain: requests in progress are answered with `connection: close`; an idle connection gets a moment, in
-        which a request already on its way is still answered."""
-        if self.slots and self.slots[-1].cycle is not None:
-            self.slots[-1].cycle.keep_alive = False
-        self._since_ns = self.gate.now_ns
+        """Close when idle, else after the answers in progress."""
+        if not self.busy:
+            self.transport.close()
+        elif self.slots:
+            self.slots[-1].close = True
+            for slot in self.slots:
+                if slot.cycle is not None:
+                    slot.cycle.keep_alive = False
 
     def _unset_keepalive_if_required(self) -> None:
         """The sweep keeps idle time; there is no timer per connection."""
-
-
-def _too_large(most: int) -> TooLarge:
-    return TooLarge("the body is larger than this server accepts", where="body", expected=f"at most {most} bytes")
 
 
 RELIES_ON = (

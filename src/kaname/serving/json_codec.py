@@ -48,6 +48,8 @@ def refusal(error: KanameError, instance: str, request_id: str, status: int | No
 class ProblemEndpoint:
     """The endpoint of requests that reach no other: it only words refusals."""
 
+    lasting = True
+
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 

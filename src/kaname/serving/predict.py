@@ -44,53 +44,61 @@ def observe(meter: Meter, record: Handler | None, clock: Clock) -> Step:
     return step
 
 
-def admit(model: str, limits: Limits, bucket: Take | None, then: Step) -> Step:
-    """Refuse at once, before anything is computed: scope, rate of the key, rate and concurrency of the model."""
+class Admission:
+    """Refuses at once, before anything is computed: scope, rate of the key, rate and concurrency of the model.
 
-    def granted(call: Call) -> bool:
-        principal = call.principal
+    One per model, shared by its versions and protocols.
+    """
+
+    def __init__(self, model: str, limits: Limits, bucket: Take | None) -> None:
+        self.limits = limits
+        self._model = model
+        self._bucket = bucket
+        self._going = 0
+
+    def step(self, then: Step) -> Step:
+        """The step in front of `then`."""
+        granted = self._granted
+        most = self.limits.concurrency
+
+        def free(call: Call) -> None:
+            if granted(call):
+                then(call)
+
+        def bounded(call: Call) -> None:
+            if most is not None and self._going >= most:
+                call.fail(self._full())
+            elif granted(call):
+                self._going += 1
+                call.back(self._leave)
+                then(call)
+
+        if most is None:
+            return free
+        return bounded
+
+    def _granted(self, call: Call) -> bool:
+        principal, model = call.principal, self._model
         if principal.may_predict is not None and model not in principal.may_predict:
             call.fail(Forbidden("this key may not predict with this model", where=model, expected=f"predict:{model}"))
             return False
         wait_s = 0.0 if principal.limiter is None else principal.limiter(call.rows)
         whose = "key"
-        if wait_s == 0.0 and bucket is not None:
-            wait_s = bucket(call.rows)
+        if wait_s == 0.0 and self._bucket is not None:
+            wait_s = self._bucket(call.rows)
             whose = "model"
         if wait_s:
             call.fail(RateLimited(f"the rate limit of this {whose} is spent", where=whose, retry_after_s=wait_s))
             return False
         return True
 
-    if limits.concurrency is None:
+    def _full(self) -> Overloaded:
+        found = f"{self._going} requests in progress"
+        return Overloaded("the concurrency limit is reached", where=self._model, found=found, retry_after_s=0.1)
 
-        def step(call: Call) -> None:
-            if granted(call):
-                then(call)
-
-        return step
-    return _bounded(model, limits.concurrency, granted, then)
-
-
-def _bounded(model: str, most: int, granted: Callable[[Call], bool], then: Step) -> Step:
-    going = 0
-
-    def leave(_: Call, outcome: Outcome) -> Outcome:
-        nonlocal going
-        going -= 1
+    def _leave(self, _: Call, outcome: Outcome) -> Outcome:
+        self._going -= 1
         return outcome
-
-    def step(call: Call) -> None:
-        nonlocal going
-        if going >= most:
-            full = f"{going} requests in progress"
-            call.fail(Overloaded("the concurrency limit is reached", where=model, found=full, retry_after_s=0.1))
-        elif granted(call):
-            going += 1
-            call.back(leave)
-            then(call)
-
-    return step
 
 
 def infer(residency: Residency, resident: Resident) -> Step:

@@ -1,0 +1,230 @@
+"""The data plane of one process, composed: the node, its stores, its recorder, its application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import MutableSequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import cast
+
+from kaname import ids as id_sources
+from kaname.access import api as keys_api
+from kaname.access.levels import Levels
+from kaname.access.principals import Buckets
+from kaname.call import Principal
+from kaname.errors import KanameError
+from kaname.models import api as models_api
+from kaname.predictions import api as predictions_api
+from kaname.predictions.erasure import OrderedErasures
+from kaname.predictions.recorder import Recorder
+from kaname.serving.app import application
+from kaname.serving.exchange import Headers
+from kaname.serving.gate import Gate
+from kaname.serving.http import connection_class
+from kaname.serving.json_codec import ProblemEndpoint
+from kaname.serving.loading import ArtefactLoader
+from kaname.serving.node import Alone, Node, Progress
+from kaname.serving.predict_api import predict_resources
+from kaname.serving.snapshot import Snapshot
+from kaname.serving.workers.board import Board
+from kaname.serving.workers.progress import BoardProgress
+from kaname.serving.workers.types import App
+from kaname.serving.workers.watcher import JournalWatcher
+from kaname.storage.events.lmdb.reader import LmdbReader
+from kaname.stores import Stores
+from kaname.telemetry.metrics import LATENCY_S, Metrics
+from kaname.web.endpoints import Site
+from kaname.web.hosts import HostGuard
+from kaname.web.problems import status_of
+
+LOG = logging.getLogger("kaname.data_plane")
+DRAIN_LOOK_S = 0.01
+
+
+class DataPlane:
+    """Everything that answers requests in one process; the `Worker` of a worker process.
+
+    Construct it anywhere; `start` and what follows belong to one event loop. Without a `board` it is alone.
+    """
+
+    def __init__(self, stores: Stores, slot: int = 0, board: Board | None = None) -> None:
+        settings = stores.project.settings
+        self._stores = stores
+        self._slot = slot
+        self._board = board
+        self._clock = stores.clock
+        self._ids = id_sources.request_ids(self._clock)
+        self._snapshot_path = stores.project.data / "snapshot"
+        self._metrics_folder = _folder(stores.project.data / "metrics")
+        self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
+        self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids))
+        self.http_protocol = connection_class(self.gate)
+        self.app: App = _not_started
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
+        settings = self._stores.project.settings
+        self._loop = asyncio.get_running_loop()
+        self._metrics = Metrics(self._metrics_folder, self._slot)
+        self._levels = Levels(self._stores.project.data / "limits")
+        self._recorder = self._open_recorder()
+        self.node = Node(
+            settings=settings,
+            clock=self._clock,
+            ids=self._ids,
+            gate=self.gate,
+            metrics=self._metrics,
+            record=self._recorder,
+            loader=ArtefactLoader(self._artefact, self._guarded, self._quarantined),
+            buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
+            progress=self._progress(),
+        )
+        self.app = self._application()
+        snapshot = await asyncio.to_thread(self._read_snapshot)
+        await self.node.apply(snapshot)
+        await self.node.settle()
+        self._watcher = JournalWatcher(
+            self._stores.models.seq, self._catch_up, applied=snapshot.number, inline=True, clock=self._clock
+        )
+        self._watching = self._loop.create_task(self._watcher.run())
+        self.gate.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Answers say `connection: close` from now on; returns when no request is in progress."""
+        self.gate.closing = True
+        until = self._loop.time() + timeout_s
+        while any(connection.busy for connection in self.gate.connections) and self._loop.time() < until:
+            await asyncio.sleep(DRAIN_LOOK_S)
+
+    async def stop(self) -> None:
+        """Write out the record, release sessions and files."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        self.gate.stop()
+        await self.node.close()
+        await asyncio.to_thread(self._recorder.stop)
+        self._writer.close()
+        self._metrics.close()
+
+    def ask(self, ref: str, version: str | None, body: bytes, principal: Principal) -> tuple[int, bytes]:
+        """Send a JSON body down the request path from another thread than the loop's, and wait."""
+        return asyncio.run_coroutine_threadsafe(self.node.ask(ref, version, body, principal), self._loop).result()
+
+    def settled(self, number: int, timeout_s: float) -> list[str]:
+        """Wait until every worker answers as of change `number`; returns a line per laggard. On a thread."""
+        self._loop.call_soon_threadsafe(self._watcher.poke)
+        if self._board is not None:
+            return self._board.wait_applied(number, timeout_s)
+        until = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while self.node.snapshot.number < number and self._clock.monotonic_ns() < until:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(DRAIN_LOOK_S), self._loop).result()
+        return [] if self.node.snapshot.number >= number else [f"change {number} is still being loaded"]
+
+    # --- snapshots --------------------------------------------------------------------------------------
+
+    def _read_snapshot(self) -> Snapshot:
+        """The control plane as of now, or as it was when it could last be read."""
+        try:
+            snapshot = self._stores.snapshot()
+        except Exception as error:
+            try:
+                snapshot = Snapshot.load(self._snapshot_path)
+            except OSError:
+                raise error from None
+            LOG.error("the control plane cannot be read (%s); going on with change %d", error, snapshot.number)
+            return snapshot
+        snapshot.save(self._snapshot_path)
+        return snapshot
+
+    async def _catch_up(self, _: int) -> None:
+        await self.node.apply(await asyncio.to_thread(self._read_snapshot))
+
+    # --- parts ------------------------------------------------------------------------------------------
+
+    def _progress(self) -> Progress:
+        return Alone() if self._board is None else BoardProgress(self._board, self._slot)
+
+    def _artefact(self, artefact: str) -> Path:
+        self._stores.artefacts.verify(artefact)
+        return self._stores.artefacts.path(artefact)
+
+    def _guarded(self, version_id: int) -> AbstractContextManager[None]:
+        return nullcontext() if self._board is None else self._board.loading(self._slot, version_id)
+
+    def _quarantined(self) -> frozenset[int]:
+        return frozenset() if self._board is None else self._board.quarantined()
+
+    def _live_slots(self) -> set[int]:
+        return {self._slot} if self._board is None else self._board.live_slots()
+
+    def _open_recorder(self) -> Recorder:
+        record = self._stores.project.settings.record
+        commits = self._metrics.histogram("kaname_record_commit_seconds", "Commits of the record.", LATENCY_S)
+        events = self._metrics.counter("kaname_recorded_total", "Predictions on disk.")
+        self._writer = self._stores.writer(self._slot)
+
+        def on_commit(seconds: float, count: int, _: int) -> None:
+            commits.observe(seconds)
+            events.add(count)
+
+        recorder = Recorder(
+            self._writer,
+            self._clock,
+            commit_ms=record.commit_ms,
+            buffer_bytes=record.buffer_bytes,
+            on_commit=on_commit,
+            housekeeping=OrderedErasures(self._stores.events, self._slot, LmdbReader(self._stores.events), self._clock),
+        )
+        recorder.start(self._loop)
+        return recorder
+
+    def _application(self) -> App:
+        settings, stores = self._stores.project.settings, self._stores
+        site = Site(
+            authenticate=lambda header: self.node.principal_of(header),
+            ids=self._ids,
+            answers=stores.answers,
+            spool=_folder(stores.project.data / "work"),
+        )
+        resources = [
+            *predict_resources(self.ask, lambda ref, version: self.node.version(ref, version)),
+            *models_api.resources(stores.models, self.settled),
+            *keys_api.resources(stores.keys),
+            *predictions_api.resources(stores.predictions),
+        ]
+        return application(
+            gate=self.gate,
+            site=site,
+            guard=self._guard,
+            resources=resources,
+            extra=[],
+            metrics_folder=self._metrics_folder,
+            live_slots=self._live_slots,
+            is_ready=lambda: self.node.ready and not self.gate.closing,
+            title=settings.name,
+        )
+
+    def _may_enter(self, headers: Headers) -> tuple[int, KanameError] | None:
+        host = origin = None
+        for name, value in headers:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+        error = self._guard.refusal(host, origin)
+        return None if error is None else (status_of(error), error)
+
+
+async def _not_started(*_: object) -> None:
+    raise RuntimeError("the data plane has not been started")
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,168 @@
+"""The composition root: a project folder as a worker, as a server, or as a platform inside a Python program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import uvloop
+
+from kaname.access.principals import everybody
+from kaname.data_plane import DataPlane
+from kaname.errors import Conflict, InvalidInput, Unavailable
+from kaname.project import find, load_valid
+from kaname.serving.predict_api import PredictAnswer
+from kaname.serving.workers.board import Board
+from kaname.serving.workers.supervisor import Supervisor
+from kaname.serving.workers.types import ServeOptions, Worker
+from kaname.stores import Stores
+from kaname.web.problems import error_of
+
+Features = Mapping[str, object] | Sequence[object]
+START_S = 120.0
+PROGRAM_SLOTS = range(100, 164)
+"""Slots of the event log for programs that hold a Platform."""
+
+
+class Platform:
+    """One project in this process: its stores, and the request path on a thread of its own.
+
+        with Platform("my-project") as platform:
+            answer = platform.predict("iris", {"sepal length (cm)": 5.1, …})
+
+    Thread-safe. A server on the same project runs beside it: both see the same models, keys and record.
+    """
+
+    def __init__(self, project: str | os.PathLike[str], settings: Mapping[str, object] | None = None) -> None:
+        """`settings` override by dotted name: `{"record.commit_ms": 5}`. Raises KanameError for a bad project."""
+        self.project = load_valid(find(Path(project)), os.environ, settings)
+        self._stores = Stores(self.project)
+        self.models = self._stores.models
+        self.keys = self._stores.keys
+        self.predictions = self._stores.predictions
+        self._who = everybody()
+        self._thread: threading.Thread | None = None
+        self._plane: DataPlane | None = None
+        self._leave: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="kaname", daemon=True)
+        self._thread.start()
+        self._started.wait(START_S)
+        if self._failure is not None or not self._started.is_set():
+            self._stores.close()
+            raise self._failure or Unavailable("the platform did not start in time", expected=f"{START_S} s")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._plane is not None
+        assert self._thread is not None
+        assert self._leave is not None
+        self._plane.node.loop.call_soon_threadsafe(self._leave.set)
+        self._thread.join()
+        self._stores.close()
+
+    def predict(
+        self,
+        model: str,
+        features: Features | None = None,
+        *,
+        instances: Sequence[Features] | None = None,
+        version: str | None = None,
+    ) -> PredictAnswer:
+        """Ask a model for one row (`features`) or several (`instances`); the same path as over HTTP, recorded too.
+
+        A change of this program's own (`models.promote`, …) is in force when its call here begins.
+        """
+        plane = self._running()
+        if (features is None) == (instances is None):
+            raise InvalidInput("nothing to predict", where="predict", expected="features or instances")
+        body = {"features": features} if instances is None else {"instances": instances}
+        plane.settled(self.models.seq(), START_S)
+        status, answer = plane.ask(model, version, msgspec.json.encode(body), self._who)
+        if status != 200:
+            raise error_of(status, answer)
+        return msgspec.json.decode(answer, type=PredictAnswer)
+
+    def apply(self) -> list[str]:
+        """Make what `models/*.yaml` declare so; returns a line per change."""
+        return apply_declared(self._stores)
+
+    def _running(self) -> DataPlane:
+        if self._plane is None:
+            raise Unavailable("the platform has not been entered", expected="with Platform(…) as platform:")
+        return self._plane
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._live())
+        except BaseException as error:  # noqa: BLE001  (re-raised in the thread that entered)
+            self._failure = error
+            self._started.set()
+
+    async def _live(self) -> None:
+        self._leave = asyncio.Event()
+        plane = DataPlane(self._stores, free_slot(self._stores))
+        await plane.start()
+        self._plane = plane
+        self._started.set()
+        await self._leave.wait()
+        await plane.stop()
+
+
+def free_slot(stores: Stores) -> int:
+    """A writer slot that no live process has, beyond those of a server's workers."""
+    for slot in PROGRAM_SLOTS:
+        try:
+            stores.writer(slot).close()
+        except Conflict:
+            continue
+        return slot
+    raise Conflict("too many programs use this project at once", found=f"{len(PROGRAM_SLOTS)} of them")
+
+
+def build_worker(project: Path, slot: int, board: Board) -> Worker:
+    """The application of one worker process."""
+    return DataPlane(Stores(load_valid(project, os.environ)), slot, board)
+
+
+def apply_declared(stores: Stores) -> list[str]:
+    return []
+
+
+def serve(project: Path, overrides: Mapping[str, object]) -> int:
+    """Run the server of a project until it is told to stop; returns the exit status.
+
+    `overrides` (dotted names) reach the workers through the environment, as a person could set them.
+    """
+    for name, value in overrides.items():
+        os.environ["KANAME_" + name.upper().replace(".", "__")] = str(value)
+    loaded = load_valid(project, os.environ)
+    stores = Stores(loaded)
+    try:
+        stores.keys.ensure_local_admin(loaded.data)
+        if loaded.settings.profile == "local":
+            for line in apply_declared(stores):
+                print(line, flush=True)  # noqa: T201  (the command's output)
+    finally:
+        stores.close()
+    server = loaded.settings.server
+    options = ServeOptions(
+        project=project,
+        host=server.host,
+        port=server.port,
+        workers=server.workers,
+        drain_s=server.drain_ms / 1000,
+    )
+    return Supervisor(options).run()

@@ -1,0 +1,84 @@
+"""The ASGI application of a worker: everything but predictions, which have a door of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from kaname import __version__
+from kaname.errors import Forbidden
+from kaname.ids import IdSource
+from kaname.serving.asgi import PredictDoor
+from kaname.serving.gate import Gate
+from kaname.telemetry.exposition import CONTENT_TYPE, expose
+from kaname.web import endpoints, openapi, reference
+from kaname.web.endpoints import Site
+from kaname.web.hosts import Guarded, HostGuard
+from kaname.web.resources import Resource
+
+
+def application(
+    *,
+    gate: Gate,
+    site: Site,
+    guard: HostGuard,
+    resources: Iterable[Resource],
+    extra: Iterable[BaseRoute],
+    metrics_folder: Path,
+    live_slots: Callable[[], set[int]],
+    is_ready: Callable[[], bool],
+    title: str,
+) -> ASGIApp:
+    """The application: control resources, health, metrics, documentation, and the URLs that predict for servers
+    other than this one's own."""
+    listed = list(resources)
+    routes: list[BaseRoute] = [
+        *_health(is_ready),
+        _metrics(site, metrics_folder, live_slots),
+        *reference.routes(lambda: _document(listed, title)),
+        *extra,
+        *endpoints.routes(listed, site),
+    ]
+    starlette = Starlette(routes=routes, exception_handlers=_handlers(site.ids))
+    return Guarded(PredictDoor(gate, starlette), guard, site.ids)
+
+
+def _document(resources: list[Resource], title: str) -> dict[str, Any]:
+    return openapi.document(
+        resources,
+        title=title,
+        version=__version__,
+        description="Predictions, models, keys and the prediction record of one Kaname project.",
+    )
+
+
+def _handlers(ids: IdSource) -> Any:
+    return endpoints.exception_handlers(ids)
+
+
+def _health(is_ready: Callable[[], bool]) -> list[Route]:
+    async def live(_: Request) -> Response:
+        return PlainTextResponse("live\n")
+
+    async def ready(_: Request) -> Response:
+        return PlainTextResponse("ready\n") if is_ready() else PlainTextResponse("not ready\n", status_code=503)
+
+    return [Route("/health/live", live), Route("/health/ready", ready)]
+
+
+def _metrics(site: Site, folder: Path, live_slots: Callable[[], set[int]]) -> Route:
+    def metrics(request: Request) -> Response:
+        header = request.headers.get("authorization")
+        principal = site.authenticate(None if header is None else header.encode("latin-1"))
+        if "read" not in principal.scopes:
+            raise Forbidden("metrics need the scope read", expected="read")
+        return Response(expose(folder, live_slots()), headers={"content-type": CONTENT_TYPE})
+
+    return Route("/metrics", metrics)

@@ -1,0 +1,62 @@
+"""Opens versions for a worker: verified, quarantine respected, warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+
+from kaname.call import Call, Principal
+from kaname.errors import Unavailable
+from kaname.inference.gather import gather_for
+from kaname.inference.residency import artefact_file
+from kaname.models.types import VersionInfo
+from kaname.runtimes.catalog import open_session
+from kaname.runtimes.types import Session, SessionOptions
+from kaname.serving.json_input import JsonInput
+
+WARM_RUNS = 3
+_NOBODY = Principal("", "warm-up", may_predict=None, scopes=frozenset())
+
+
+class ArtefactLoader:
+    """`folder_of` gives the verified folder of an artefact. `guarded` surrounds a load, so that a version that
+    kills the process is known; `quarantined` are the versions that did so before."""
+
+    def __init__(
+        self,
+        folder_of: Callable[[str], Path],
+        guarded: Callable[[int], AbstractContextManager[None]],
+        quarantined: Callable[[], frozenset[int]],
+    ) -> None:
+        self._folder_of = folder_of
+        self._guarded = guarded
+        self._quarantined = quarantined
+
+    def open(self, info: VersionInfo, threads: int) -> Session:
+        """A session that has answered the version's own sample."""
+        if info.id in self._quarantined():
+            raise Unavailable(
+                "the version is quarantined: loading it ended a worker process twice",
+                where=f"{info.model}@{info.version}",
+                expected="another version promoted, or a restart of the server to try again",
+            )
+        with self._guarded(info.id):
+            path = artefact_file(self._folder_of(info.artefact), info)
+            session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
+            warm(session, info)
+        return session
+
+
+def warm(session: Session, info: VersionInfo) -> None:
+    """Run the version's sample a few times. Raises what the session raises: a version that fails on its own
+    sample is not put into service."""
+    if info.sample is None:
+        return
+    call = Call("warm-up", _NOBODY, lambda _, __: None, rows=1)
+    JsonInput(info.signature, 100_000).fill(call, msgspec.json.encode(info.sample))
+    inputs = gather_for(info.signature)([call])
+    for _ in range(WARM_RUNS):
+        session.run(inputs)

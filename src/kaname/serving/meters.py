@@ -1,0 +1,81 @@
+"""The numbers of the request path, per model and version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kaname.call import Target
+from kaname.inference.lane import Ran
+from kaname.serving.predict import Meter
+from kaname.telemetry.metrics import LATENCY_S, ROWS, Counter, Metrics
+
+
+class VersionMeters:
+    """Counts one version's requests, rows, errors, latencies and runs."""
+
+    def __init__(self, metrics: Metrics, target: Target) -> None:
+        self._metrics = metrics
+        self._labels = {"model": target.model, "version": target.version}
+        self._errors: dict[str, Counter] = {}
+        self.requests = metrics.counter("kaname_requests_total", "Requests, by outcome.", code="ok", **self._labels)
+        self.rows = metrics.counter("kaname_rows_total", "Rows predicted.", **self._labels)
+        self.latency = metrics.histogram(
+            "kaname_request_seconds", "From the whole request to its answer.", LATENCY_S, **self._labels
+        )
+        self.batches = metrics.histogram("kaname_batch_rows", "Rows per run of the runtime.", ROWS, **self._labels)
+        self.compute = metrics.counter("kaname_run_seconds_total", "Time in the runtime.", **self._labels)
+        self.failed_s = metrics.counter("kaname_failed_seconds_total", "Time of requests that failed.", **self._labels)
+        self.loads = metrics.counter("kaname_loads_total", "Times the version was loaded.", **self._labels)
+
+    def errors(self) -> float:
+        """Requests that failed, by this worker's count."""
+        return sum(counter.value for counter in self._errors.values())
+
+    def meter(self) -> Meter:
+        """What the request path calls for every ended call."""
+        ok, rows_total, latency = self.requests.add, self.rows.add, self.latency.observe
+
+        def meter(rows: int, ns: int, code: str | None) -> None:
+            if code is None:
+                ok()
+                rows_total(rows)
+                latency(ns / 1e9)
+            else:
+                self._failed(code).add()
+                self.failed_s.add(ns / 1e9)
+
+        return meter
+
+    def ran(self) -> Ran:
+        """What the lane calls after every run."""
+        batches, compute = self.batches.observe, self.compute.add
+
+        def ran(rows: int, ns: int) -> None:
+            batches(rows)
+            compute(ns / 1e9)
+
+        return ran
+
+    def _failed(self, code: str) -> Counter:
+        counter = self._errors.get(code)
+        if counter is None:
+            counter = self._metrics.counter("kaname_requests_total", "Requests, by outcome.", code=code, **self._labels)
+            self._errors[code] = counter
+        return counter
+
+
+class DoorMeters:
+    """Counts what never reached a version: refused credentials, unknown models, unreadable requests."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._of: Callable[[str], Counter] = lambda code: metrics.counter(
+            "kaname_refused_total", "Requests refused before they reached a version.", code=code
+        )
+        self._counters: dict[str, Counter] = {}
+
+    def count(self, code: str) -> None:
+        """One more request refused with error `code`."""
+        counter = self._counters.get(code)
+        if counter is None:
+            counter = self._counters[code] = self._of(code)
+        counter.add()

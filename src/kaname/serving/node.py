@@ -1,0 +1,334 @@
+"""The data plane of one process: a snapshot in force, the versions it needs in memory, the endpoints that answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+import msgspec
+
+from kaname.access.limiter import TokenBucket
+from kaname.access.principals import Buckets, Principals
+from kaname.call import Handler, Principal, Target
+from kaname.clock import Clock
+from kaname.errors import NotFound, Unavailable
+from kaname.ids import IdSource
+from kaname.inference.crew import Crew
+from kaname.inference.lane import Lane
+from kaname.inference.residency import Residency, Resident
+from kaname.models.types import VersionInfo
+from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.types import Profile, Session
+from kaname.serving.asgi import AsgiReply
+from kaname.serving.exchange import Endpoint, Incoming
+from kaname.serving.gate import Gate
+from kaname.serving.meters import DoorMeters, VersionMeters
+from kaname.serving.predict import Admission
+from kaname.serving.routes import Router
+from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.settings import ModelConfig, Recording, Settings
+from kaname.signature import Signature
+from kaname.telemetry.metrics import Metrics
+
+LOG = logging.getLogger("kaname.node")
+SWITCH_S = 10.0
+"""Longest wait for workers that have not loaded a change yet; then the others switch without them."""
+
+
+class Record(Protocol):
+    """Makes the handler that records one version's calls (`predictions.recorder.Recorder`)."""
+
+    def handler(self, target: Target, signature: Signature, recording: Recording) -> Handler:
+        """The handler to push on every call of the version."""
+
+
+class Loader(Protocol):
+    """Opens sessions; slow, called on a thread."""
+
+    def open(self, info: VersionInfo, threads: int) -> Session:
+        """A session of the version, verified and warm."""
+
+
+class Progress(Protocol):
+    """Where this process tells the others how far it is (the board of worker processes)."""
+
+    def activated(self) -> int:
+        """The newest change that all processes which have prepared it answer from; read per request, so cheap."""
+
+    def prepared(self, number: int) -> None:
+        """Everything of change `number` is loaded and warm here."""
+
+    def wait_turn(self, number: int, timeout_s: float) -> None:
+        """Activate `number` as soon as every worker has prepared it, or when time is over. Blocks: on a thread."""
+
+    def applied(self, number: int) -> None:
+        """Requests are answered as of change `number`."""
+
+
+class Alone:
+    """The Progress of a process that has no others beside it."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def activated(self) -> int:
+        return self._number
+
+    def prepared(self, number: int) -> None:
+        self._number = max(self._number, number)
+
+    def wait_turn(self, number: int, timeout_s: float) -> None:
+        return
+
+    def applied(self, number: int) -> None:
+        return
+
+
+class Node:
+    """Belongs to one event loop. `apply` puts a snapshot in force; `gate` is where requests come in."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        ids: IdSource,
+        gate: Gate,
+        metrics: Metrics,
+        record: Record | None,
+        loader: Loader,
+        buckets: Buckets,
+        progress: Progress,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.gate = gate
+        self.settings = settings
+        self.clock = clock
+        self.ids = ids
+        self.metrics = metrics
+        self.door_meters = DoorMeters(metrics)
+        self._record = record
+        self._loader = loader
+        self._buckets = buckets
+        self._progress = progress
+        self._crew = Crew(settings.inference.worker_threads, loop)
+        self._deadlines = Deadlines(clock, loop)
+        self.loop = loop
+        self._meters: dict[int, VersionMeters] = {}
+        self._configs: dict[int, ModelConfig] = {}
+        self._admissions: dict[int, Admission] = {}
+        self.residency = Residency(self._open, self._make_lane)
+        self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
+        self._bringing: asyncio.Task[None] | None = None
+        self._router = Router(self)
+        self._asked: dict[tuple[str, str | None, int], Endpoint] = {}
+        self.principals = Principals((), buckets)
+        self.ready = False
+        self._wanted: set[int] = set()
+
+    # --- snapshots --------------------------------------------------------------------------------------
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Bring a newer snapshot into force.
+
+        What needs no loading (keys, limits, settings) holds when this returns. A change of the version that
+        answers waits, in the background, until every worker has loaded it; then all switch at one instant.
+        """
+        self._newest = snapshot
+        for entry in snapshot.models:
+            for version in entry.versions:
+                self._configs[version.id] = entry.info.config
+        self._switch(_without_promotions(snapshot, self.snapshot))
+        if self._bringing is None or self._bringing.done():
+            self._bringing = asyncio.get_running_loop().create_task(self._bring())
+
+    async def settle(self) -> None:
+        """Return when the newest snapshot is wholly in force here."""
+        while self._bringing is not None and not self._bringing.done():
+            await asyncio.wait([self._bringing])
+
+    async def _bring(self) -> None:
+        while self.snapshot is not self._newest:
+            snapshot = self._newest
+            await self.residency.load(v for entry in snapshot.models for v in self._needed(entry))
+            if snapshot is not self._newest:
+                continue
+            self.gate.prepare(snapshot.number, lambda: self._switch(snapshot))  # noqa: B023  (called before the next turn)
+            self._progress.prepared(snapshot.number)
+            await asyncio.to_thread(self._progress.wait_turn, snapshot.number, SWITCH_S)
+            self.gate.switch()
+            self.ready = True
+            self._progress.applied(snapshot.number)
+            used = {v.id for e in snapshot.models if e.info.loaded for v in e.versions}
+            self.residency.keep(used & self._wanted)
+
+    def _switch(self, snapshot: Snapshot) -> None:
+        """Answer from `snapshot`: one request is answered by the old or the new one, never by both."""
+        self.principals = Principals(
+            snapshot.keys,
+            self._buckets,
+            default_rate_rows_per_s=self.settings.access.rate_rows_per_s,
+            off=self.settings.access.authentication == "off",
+        )
+        self.snapshot = snapshot
+        self._router = Router(self)
+        self._asked.clear()
+        self.gate.swap(self._router.find)
+
+    def _needed(self, entry: ModelEntry) -> list[VersionInfo]:
+        """The promoted version, and those that requests have named before."""
+        if not entry.info.loaded:
+            return []
+        promoted = entry.promoted
+        if promoted is not None:
+            self._wanted.add(promoted.id)
+        return [version for version in entry.versions if version.id in self._wanted]
+
+    def want(self, info: VersionInfo) -> Resident:
+        """The resident of a version that is about to be asked."""
+        self._wanted.add(info.id)
+        return self.residency.of(info)
+
+    # --- callers inside the process ---------------------------------------------------------------------
+
+    async def ask(self, ref: str, version: str | None, body: bytes, principal: Principal) -> tuple[int, bytes]:
+        """Send a JSON body down the request path as `principal`; returns the HTTP status and body of the answer."""
+        key = (ref, version, id(principal))
+        endpoint = self._asked.get(key)
+        if endpoint is None:
+            endpoint = self._asked[key] = self._router.endpoint(ref, version, lambda _: principal)
+            if not endpoint.lasting or len(self._asked) > 1024:
+                self._asked.clear()
+        reply = AsgiReply()
+        endpoint.enter(Incoming(f"/api/v1/models/{ref}/predict".encode(), [], body), reply)
+        status, _, answer = await reply.answered
+        return status, answer
+
+    # --- facts for the protocols ------------------------------------------------------------------------
+
+    def principal_of(self, authorization: bytes | None) -> Principal:
+        """Who asks, by the snapshot in force."""
+        return self.principals.of(authorization)
+
+    def entry(self, ref: str) -> ModelEntry:
+        """A model by name or number. Raises NotFound, which names similar ones."""
+        for entry in self.snapshot.models:
+            if entry.info.name == ref or str(entry.info.id) == ref:
+                return entry
+        raise NotFound("no such model", where="model", found=ref, expected=_similar(ref, self.snapshot))
+
+    def version(self, ref: str, version: str | None) -> VersionInfo:
+        """A version by name, or the promoted one. Raises NotFound, or Unavailable when the model is unloaded or
+        nothing has been promoted."""
+        entry = self.entry(ref)
+        if not entry.info.loaded:
+            raise Unavailable("the model is unloaded", where=entry.info.name, expected="a load of the model first")
+        if version is None:
+            promoted = entry.promoted
+            if promoted is None:
+                raise Unavailable("no version of this model has been promoted", where=entry.info.name)
+            return promoted
+        found = entry.version(version)
+        if found is None:
+            names = ", ".join(v.version for v in entry.versions)
+            raise NotFound("no such version", where=f"{entry.info.name} version", found=version, expected=names)
+        return found
+
+    def is_ready(self, info: VersionInfo) -> bool:
+        """Whether the version can answer without loading first."""
+        return self.residency.of(info).lane is not None
+
+    def meters_of(self, info: VersionInfo) -> VersionMeters:
+        """The numbers of a version."""
+        meters = self._meters.get(info.id)
+        if meters is None:
+            meters = self._meters[info.id] = VersionMeters(self.metrics, target_of(info))
+        return meters
+
+    def config_of(self, info: VersionInfo) -> ModelConfig:
+        """The settings of the version's model."""
+        return self._configs[info.id]
+
+    def admission_of(self, info: VersionInfo) -> Admission:
+        """The limits of the version's model; kept over snapshots unless they change, so that no change refills them."""
+        limits = self.config_of(info).limits
+        kept = self._admissions.get(info.model_id)
+        if kept is None or kept.limits != limits:
+            rate = limits.rate_rows_per_s
+            bucket = None if rate is None else TokenBucket(rate, None, self.clock).take
+            kept = self._admissions[info.model_id] = Admission(info.model, limits, bucket)
+        return kept
+
+    def record_handler(self, info: VersionInfo) -> Handler | None:
+        """The handler that records calls of the version, or None when nothing is recorded."""
+        recording = self.config_of(info).record
+        if self._record is None or not recording.enabled:
+            return None
+        return self._record.handler(target_of(info), info.signature, recording)
+
+    # --- lanes ------------------------------------------------------------------------------------------
+
+    def _open(self, info: VersionInfo) -> Session:
+        return self._loader.open(info, self.settings.inference.threads)
+
+    def _make_lane(self, info: VersionInfo, session: Session) -> Lane:
+        config = self.config_of(info)
+        meters = self.meters_of(info)
+        meters.loads.add()
+        best_rows = batch_rows(info.profile, config)
+        slow = info.profile.us_at(best_rows) > self.settings.inference.inline_us
+        return Lane(
+            session,
+            info.signature,
+            best_rows=best_rows,
+            loop=self.loop,
+            clock=self.clock,
+            deadlines=self._deadlines,
+            crew=self._crew if slow else None,
+            queue=config.limits.queue,
+            max_delay_ms=config.max_delay_ms,
+            ran=meters.ran(),
+        )
+
+    async def close(self) -> None:
+        """Release every session. No request is in progress any more."""
+        await self.residency.close()
+        self._deadlines.close()
+        await asyncio.to_thread(self._crew.close)
+
+
+def target_of(info: VersionInfo) -> Target:
+    """The version as a call names it."""
+    return Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
+
+
+def batch_rows(profile: Profile, config: ModelConfig) -> int:
+    """Most rows of a batch: what the profile found best, one where batching would change results, the owner's bound."""
+    may_batch = profile.splits and (profile.exact or config.batch_tolerance is not None)
+    best = profile.best_rows if may_batch else 1
+    return best if config.max_batch_rows is None else min(best, config.max_batch_rows)
+
+
+def _without_promotions(newer: Snapshot, present: Snapshot) -> Snapshot:
+    """The newer snapshot, but with each model answered by the version that answers now."""
+    now = {entry.info.id: entry for entry in present.models}
+    entries = []
+    for entry in newer.models:
+        old = now.get(entry.info.id)
+        if old is not None and old.promoted is not None and old.info.promoted != entry.info.promoted:
+            info = msgspec.structs.replace(entry.info, promoted=old.info.promoted)
+            kept = () if entry.version(old.promoted.version) else (old.promoted,)
+            entry = ModelEntry(info=info, versions=entry.versions + kept)
+        entries.append(entry)
+    return Snapshot(number=present.number, models=tuple(entries), keys=newer.keys)
+
+
+def _similar(ref: str, snapshot: Snapshot) -> str:
+    from difflib import get_close_matches
+
+    names = [entry.info.name for entry in snapshot.models]
+    close = get_close_matches(ref, names, n=3, cutoff=0.5)
+    if close:
+        return "perhaps " + " or ".join(close)
+    return "one of " + ", ".join(names[:10]) if names else "a model: none has been added yet"

@@ -1,0 +1,106 @@
+"""From the URL of a request to the endpoint that answers it, compiled when it is first asked for."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Protocol
+
+from kaname.call import Handler, Principal, Step
+from kaname.clock import Clock
+from kaname.errors import KanameError
+from kaname.ids import IdSource
+from kaname.inference.residency import Residency, Resident
+from kaname.models.types import VersionInfo
+from kaname.serving.endpoint import Codec, PredictEndpoint, PrincipalOf, Refusal, RefusingEndpoint
+from kaname.serving.exchange import Endpoint
+from kaname.serving.json_codec import JsonCodec, refusal
+from kaname.serving.meters import DoorMeters, VersionMeters
+from kaname.serving.oip import codec as oip
+from kaname.serving.oip.codec import OipCodec
+from kaname.serving.predict import Admission, infer, observe
+from kaname.settings import ModelConfig, Settings
+
+
+def oip_refusal(error: KanameError, _: str, request_id: str, status: int | None) -> tuple[int, bytes, bytes]:
+    """A refusal in the Open Inference Protocol's form, which names no path."""
+    return oip.refusal(error, request_id, status)
+
+
+class Facts(Protocol):
+    """What the router asks of the node."""
+
+    settings: Settings
+    clock: Clock
+    ids: IdSource
+    residency: Residency
+    door_meters: DoorMeters
+
+    def version(self, ref: str, version: str | None) -> VersionInfo: ...
+    def want(self, info: VersionInfo) -> Resident: ...
+    def config_of(self, info: VersionInfo) -> ModelConfig: ...
+    def meters_of(self, info: VersionInfo) -> VersionMeters: ...
+    def admission_of(self, info: VersionInfo) -> Admission: ...
+    def record_handler(self, info: VersionInfo) -> Handler | None: ...
+    def principal_of(self, authorization: bytes | None) -> Principal: ...
+
+
+class Router:
+    """The URLs that predict, as of one snapshot. Endpoints are built on first use: a node may know 10,000 models."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._paths: dict[int, tuple[Step, Step]] = {}
+
+    def find(self, target: bytes) -> Endpoint | None:
+        """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
+        path = urllib.parse.unquote(target.partition(b"?")[0].decode("latin-1"))
+        match path.split("/"):
+            case ["", "api", "v1", "models", ref, "predict"]:
+                return self._endpoint(ref, None, refusal)
+            case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
+                return self._endpoint(ref, version, refusal)
+            case ["", "v2", "models", ref, "infer"]:
+                return self._endpoint(ref, None, oip_refusal)
+            case ["", "v2", "models", ref, "versions", version, "infer"]:
+                return self._endpoint(ref, version, oip_refusal)
+        return None
+
+    def endpoint(self, ref: str, version: str | None, principal_of: PrincipalOf) -> Endpoint:
+        """The JSON endpoint of a model for callers inside the process, who are who `principal_of` says."""
+        return self._endpoint(ref, version, refusal, principal_of)
+
+    def _endpoint(
+        self, ref: str, version: str | None, word: Refusal, principal_of: PrincipalOf | None = None
+    ) -> Endpoint:
+        facts = self._facts
+        principal_of = principal_of or facts.principal_of
+        try:
+            info = facts.version(ref, version)
+        except KanameError as error:
+            return RefusingEndpoint(error, word, principal_of, facts.ids, facts.door_meters.count)
+        most = facts.settings.inference.max_rows
+        kind: type[JsonCodec | OipCodec] = JsonCodec if word is refusal else OipCodec
+        codec: Codec = kind(info.signature, info.model, info.version, most)
+        observed, path = self._path(info)
+        return PredictEndpoint(
+            info=info,
+            codec=codec,
+            observe=observed,
+            path=path,
+            principal_of=principal_of,
+            refused=facts.door_meters.count,
+            clock=facts.clock,
+            ids=facts.ids,
+            timeout_ms=facts.config_of(info).timeout_ms,
+            max_body_bytes=facts.settings.server.max_body_bytes,
+        )
+
+    def _path(self, info: VersionInfo) -> tuple[Step, Step]:
+        """The steps of a version, shared by its URLs."""
+        path = self._paths.get(info.id)
+        if path is None:
+            facts = self._facts
+            observed = observe(facts.meters_of(info).meter(), facts.record_handler(info), facts.clock)
+            path = observed, facts.admission_of(info).step(infer(facts.residency, facts.want(info)))
+            self._paths[info.id] = path
+        return path

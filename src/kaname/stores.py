@@ -1,0 +1,74 @@
+"""Opens the stores of a project: what the command line, a worker and a Python program all need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kaname.access.answers import KeptAnswers
+from kaname.access.keys import Keys
+from kaname.clock import Clock, SystemClock
+from kaname.models.importing.process import reprofile, run_import
+from kaname.models.registry import Models
+from kaname.predictions.erasure import erase_everywhere
+from kaname.predictions.reader import PredictionReader
+from kaname.predictions.types import Subject
+from kaname.project import Project
+from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.storage.blobs.file import ArtefactStore
+from kaname.storage.events.lmdb.reader import LmdbReader
+from kaname.storage.events.lmdb.writer import LmdbWriter
+from kaname.storage.sql.database import Database
+
+
+class Stores:
+    """The control plane of one project, opened. Closing it leaves nothing running."""
+
+    def __init__(self, project: Project, clock: Clock | None = None) -> None:
+        self.project = project
+        self.clock = clock or SystemClock()
+        data = project.data
+        data.mkdir(mode=0o700, exist_ok=True)
+        self.database = Database.open(f"sqlite:///{data / 'control.db'}")
+        self.artefacts = ArtefactStore(data / "artefacts")
+        self.models = Models(
+            self.database,
+            self.artefacts,
+            self.clock,
+            run_import,
+            _folder(data / "work"),
+            reprofile,
+            defaults=project.settings.models,
+        )
+        self.keys = Keys(self.database, self.clock)
+        self.answers = KeptAnswers(self.database, self.clock)
+        self.events = data / "events"
+        self.predictions = PredictionReader(LmdbReader(_folder(self.events)), self._erase)
+
+    def snapshot(self) -> Snapshot:
+        """What a worker answers from, as of now."""
+        number, rows = self.models.snapshot_rows()
+        models = tuple(ModelEntry(info=info, versions=tuple(versions)) for info, versions in rows)
+        return Snapshot(number=number, models=models, keys=tuple(self.keys.rows()))
+
+    def writer(self, slot: int) -> LmdbWriter:
+        """The writer of one slot of the event log. Raises Conflict when a live process has it."""
+        record = self.project.settings.record
+        return LmdbWriter(
+            self.events, slot, self.clock, retain_bytes=record.retain_bytes, retain_days=record.retain_days
+        )
+
+    def _erase(self, subject: Subject) -> int:
+        return erase_everywhere(subject, self.events, LmdbReader(self.events), self.writer)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+OpenStores = Callable[[], Stores]
