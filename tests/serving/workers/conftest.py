@@ -48,19 +48,24 @@ def until(look: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
 class Served:
     """A supervisor in a process of its own, with the echo application."""
 
-    def __init__(self, project: Path, *, workers: int = 1, drain_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        project: Path,
+        *,
+        workers: int = 1,
+        drain_s: float = 10.0,
+        program: str | None = None,
+        stdin: int | None = None,
+    ) -> None:
         self.project = project
         options = ServeOptions(project=project, port=0, workers=workers, factory=FACTORY, drain_s=drain_s)
         self.err = project / "stderr"
         self._err = self.err.open("wb")
+        run = ["-m", "tests.serving.workers.run_supervisor"] if program is None else ["-c", program]
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.serving.workers.run_supervisor",
-                msgspec.json.encode(options, enc_hook=str).decode(),
-            ],
+            [sys.executable, *run, msgspec.json.encode(options, enc_hook=str).decode()],
             cwd=ROOT,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=self._err,
         )
@@ -197,8 +202,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start a server on a fresh project; whatever is left at the end of the test is killed."""
     started: list[Served] = []
 
-    def start(*, workers: int = 1, drain_s: float = 10.0) -> Served:
-        started.append(Served(tmp_path, workers=workers, drain_s=drain_s))
+    def start(
+        *, workers: int = 1, drain_s: float = 10.0, program: str | None = None, stdin: int | None = None
+    ) -> Served:
+        started.append(Served(tmp_path, workers=workers, drain_s=drain_s, program=program, stdin=stdin))
         return started[-1]
 
     yield start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import subprocess
 import sys
@@ -246,3 +247,19 @@ def test_workers_leave_when_their_supervisor_dies(serve: Serve) -> None:
             assert b"last" in response.read()
         connection.close()
         until(lambda: not any(alive(pid) for pid in pids), "the workers left")
+
+
+def test_closing_the_terminal_ends_the_server(serve: Serve, tmp_path: Path) -> None:
+    """A server started in a terminal goes with it: that SIGHUP does not mean a restart."""
+    master, slave = os.openpty()
+    program = (
+        "import fcntl, os, runpy, sys, termios\n"
+        "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "runpy.run_module('tests.serving.workers.run_supervisor', run_name='__main__', alter_sys=True)"
+    )
+    with serve(program=program, stdin=slave) as served:
+        os.close(slave)
+        (worker,) = served.pids()
+        os.close(master)
+        assert served.process.wait(20) == 0
+        assert not alive(worker)

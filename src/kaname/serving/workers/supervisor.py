@@ -1,7 +1,7 @@
 """The supervisor: holds the sockets and the project's lock, keeps one worker alive per socket, and lets them leave.
 
-SIGTERM and SIGINT drain all workers and end (a second one ends at once); SIGHUP replaces the workers one by one. Run it
-in the main thread of its process.
+SIGTERM and SIGINT drain all workers and end (a second one ends at once). SIGHUP replaces the workers one by one, unless
+it says that the terminal was closed, which ends the server as well. Run it in the main thread of its process.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Supervisor:
         self._places = [Place(number) for number in range(options.workers)]
         self._stopping = 0
         self._restart_asked = False
+        self._on_terminal = _on_terminal()
         self._announced = False
         self._gave_up = False
 
@@ -195,7 +196,8 @@ class Supervisor:
             os.close(writing)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
+        closed = number == signal.SIGHUP and self._on_terminal and not _on_terminal()
+        if closed or number in (signal.SIGTERM, signal.SIGINT):
             self._stopping += 1
         elif number == signal.SIGHUP:
             self._restart_asked = True
@@ -204,6 +206,15 @@ class Supervisor:
         """Sleep until a signal comes or the time is over."""
         if select.select([self._wake], [], [], seconds)[0]:
             os.read(self._wake, 4096)
+
+
+def _on_terminal() -> bool:
+    """Whether standard input is a terminal that is still there."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return True
 
 
 def _said(status: int) -> str:

@@ -1,12 +1,4 @@
-"""A small, typed HTTP client: predictions with deadlines, and retries that never make an overload worse.
-
-    from kaname.client import Client
-
-    with Client("http://127.0.0.1:8080", key="…") as client:
-        print(client.predict("iris", features={"sepal_length": 5.1, …}).prediction)
-
-Synchronous and safe to share between threads. It needs nothing but the standard library and msgspec.
-"""
+"""Asking a server: typed calls with deadlines, and retries that never make an overload worse."""
 
 from __future__ import annotations
 
@@ -20,8 +12,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from kaname import errors
+from kaname.client.connections import Broken, Connections, Reply
 from kaname.clock import Clock, SystemClock
-from kaname.connections import Broken, Connections, Reply
 from kaname.errors import DeadlineExceeded, KanameError, Overloaded, RateLimited, Unavailable
 
 Json = Any  # what JSON can hold: the type of a model's answer is the model's

@@ -1,4 +1,4 @@
-"""Kept HTTP connections to one server, for `kaname.client`: safe to share between threads."""
+"""Kept HTTP connections to one server, safe to share between threads."""
 
 from __future__ import annotations
 

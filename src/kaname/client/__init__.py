@@ -1,0 +1,13 @@
+"""A small, typed HTTP client.
+
+    from kaname.client import Client
+
+    with Client("http://127.0.0.1:8080", key="…") as client:
+        print(client.predict("iris", features={"sepal_length": 5.1, …}).prediction)
+
+Synchronous and safe to share between threads. It needs nothing but the standard library and msgspec.
+"""
+
+from kaname.client.client import Client, Model, Prediction, RetryBudget, Row
+
+__all__ = ["Client", "Model", "Prediction", "RetryBudget", "Row"]
