@@ -40,11 +40,9 @@ def _chosen() -> Project:
     return load_valid(find(Chosen.folder), os.environ)
 
 
-@contextmanager
-def open_models() -> Iterator[Models]:
-    """The registry of the chosen project."""
-    with stores_of(_chosen()) as stores:
-        yield stores.models
+def open_models() -> Models:
+    """The registry of the chosen project, until the command ends."""
+    return _open().models
 
 
 @contextmanager
@@ -56,8 +54,13 @@ def open_keys() -> Iterator[Keys]:
 
 def open_reader() -> PredictionReader:
     """The prediction record of the chosen project, until the command ends."""
+    return _open().predictions
+
+
+def _open() -> Stores:
+    """The stores of the chosen project, closed when the process ends."""
     from kaname.stores import Stores
 
     stores = Stores(_chosen())
     atexit.register(stores.close)
-    return stores.predictions
+    return stores

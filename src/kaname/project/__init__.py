@@ -1,6 +1,7 @@
 """A project folder: where it is, what its files say, and the place of every value in them."""
 
 from kaname.project.document import Document, Place, parse, read
+from kaname.project.files import Files
 from kaname.project.folder import FILE, Project, find, load, load_valid
 from kaname.project.typed import problems_in, read_yaml
 

@@ -132,11 +132,17 @@ class _Complaint:
                 where=str(document.keys.get(path) or document.place(path)),
                 expected=near(str(self.path[-1]), fields),
             )
+        value, where = _at(document.value, path), str(document.place(path))
+        if not self.what.startswith(("Expected", "Invalid")):  # a rule of the type itself, in its own words
+            return InvalidInput(f"`{name}`: {self.what}" if name else self.what, where=where)
+        expected = expectation(self.what, type_at(self.of, self.path))
+        if expected == "text" and isinstance(value, int | float):
+            expected = f'text, as in "{shown_value(value)}"'
         return InvalidInput(
             f"`{name}` is not what it should be" if name else "not what it should be",
-            where=str(document.place(path)),
-            found=shown_value(_at(document.value, path)),
-            expected=expectation(self.what, type_at(self.of, self.path)),
+            where=where,
+            found=shown_value(value),
+            expected=expected,
         )
 
 

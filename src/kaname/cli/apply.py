@@ -1,0 +1,74 @@
+"""`kaname apply`: the plan first, then its steps."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+import typer
+
+from kaname.cli.check import problems_of
+from kaname.cli.objects import stores_of
+from kaname.cli.output import console, print_json, print_problems, problem_of
+from kaname.models.plan import Plan
+from kaname.models.reconcile import Declarations
+from kaname.project import Files, find, load_valid
+from kaname.stores import Stores
+
+TAKES_AWAY = frozenset({"archive", "unload"})
+"""Steps after which something answers no longer."""
+
+
+def declarations_of(stores: Stores) -> Declarations:
+    """The declared models of the project whose stores are open."""
+    root = stores.project.root
+    files = Files(root)
+    return Declarations(stores.models, stores.database, stores.clock, root, files.read, files.locate)
+
+
+def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
+    """Print the plan of the project at `folder` and carry it out. Returns the exit code."""
+    root = find(folder)
+    if problems := problems_of(root, os.environ):
+        if as_json:
+            print_json({"project": str(root), "problems": [problem_of(problem) for problem in problems]})
+        else:
+            print_problems(problems)
+        return 1
+    with stores_of(load_valid(root, os.environ)) as stores:
+        declarations = declarations_of(stores)
+        plan = declarations.plan()
+        if not as_json:
+            _print(plan)
+        if not plan.steps or dry_run or not (yes or as_json or _agreed(plan)):
+            return _done(plan, (), applied=False, as_json=as_json)
+        plan, notes = declarations.apply(who=f"apply:{getpass.getuser()}")
+    return _done(plan, notes, applied=True, as_json=as_json)
+
+
+def _print(plan: Plan) -> None:
+    out = console()
+    for step in plan.steps:
+        out.print(f"  [{'red' if step.action in TAKES_AWAY else 'green'}]{step}[/]")
+    for drift in plan.drift:
+        out.print(f"  [yellow]drift[/] {drift}; it stands until the file changes")
+    if not plan.steps:
+        out.print("nothing to do: the registry is as the files say")
+
+
+def _agreed(plan: Plan) -> bool:
+    """Whether a person agrees to steps that take something away; nobody is asked about others."""
+    takes = [step for step in plan.steps if step.action in TAKES_AWAY]
+    return not takes or typer.confirm(f"{len(takes)} of these steps take something away. Go on?")
+
+
+def _done(plan: Plan, notes: tuple[str, ...], *, applied: bool, as_json: bool) -> int:
+    if as_json:
+        print_json({"applied": applied, "steps": plan.steps, "drift": plan.drift, "notes": notes})
+        return 0
+    for note in notes:
+        console().print(f"  {note}")
+    if applied:
+        console().print(f"[green]done[/]: {len(plan.steps)} step{'s' * (len(plan.steps) > 1)}")
+    return 0

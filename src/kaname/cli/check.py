@@ -1,0 +1,36 @@
+"""`kaname check`: every file of a project, every fault, nothing changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kaname.cli.declared import faults, files_of
+from kaname.cli.output import console, print_json, print_problems, problem_of
+from kaname.errors import KanameError
+from kaname.project import find, load
+
+
+def problems_of(
+    root: Path, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None
+) -> list[KanameError]:
+    """Everything wrong with the project at `root`: settings, environment, declarations, files that they name."""
+    _, problems = load(root, environ, overrides)
+    return problems + faults(root)
+
+
+def run(folder: Path, *, as_json: bool) -> int:
+    """Print all problems of the project at `folder`; the exit code is 1 when there are any."""
+    root = find(folder)
+    problems = problems_of(root, os.environ)
+    if as_json:
+        print_json({"project": str(root), "problems": [problem_of(problem) for problem in problems]})
+        return int(bool(problems))
+    print_problems(problems)
+    files = 1 + len(files_of(root))
+    if problems:
+        console().print(f"[bold red]{len(problems)} problem{'s' * (len(problems) > 1)}[/] in {root}")
+    else:
+        console().print(f"[green]ok[/] {files} file{'s' * (files > 1)} of {root}")
+    return int(bool(problems))

@@ -1,0 +1,55 @@
+"""The files of `models/` examined whole, for `kaname check`: all their faults, not only the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaname.errors import InvalidInput, KanameError
+from kaname.models.declared import DeclaredModel, resolve
+from kaname.project import Document, Files, problems_in
+
+
+def files_of(root: Path) -> list[Path]:
+    """The declarations of the project at `root`, sorted by name."""
+    folder = root / "models"
+    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+
+
+def faults(root: Path) -> list[KanameError]:
+    """Everything wrong with the declarations: their form, names used twice, files that are not there."""
+    files, problems = Files(root), list[KanameError]()
+    names: dict[str, Document] = {}
+    for path in files_of(root):
+        try:
+            document = files.document(path)
+        except KanameError as problem:
+            problems.append(problem)
+            continue
+        model, wrong = problems_in(document, DeclaredModel)
+        problems += wrong
+        if model is None:
+            continue
+        problems += _missing_files(root, document, model)
+        other = names.setdefault(model.name.lower(), document)
+        if other is not document:
+            problems.append(_declared_twice(document, model.name, other.file))
+    return problems
+
+
+def _declared_twice(document: Document, name: str, other: str) -> InvalidInput:
+    where = str(document.place(("name",)))
+    return InvalidInput(
+        "another file declares this model", where=where, found=name, expected=f"not the name in {other}"
+    )
+
+
+def _missing_files(root: Path, document: Document, model: DeclaredModel) -> list[KanameError]:
+    problems: list[KanameError] = []
+    for i, version in enumerate(model.versions):
+        named = {"path": version.path, "sample": version.sample}
+        for field, name in named.items():
+            if name is not None and not resolve(root, name)[0].exists():
+                where = str(document.place(("versions", i, field)))
+                wanted = "a file, relative to the project"
+                problems.append(InvalidInput("no such file", where=where, found=name, expected=wanted))
+    return problems

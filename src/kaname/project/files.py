@@ -1,0 +1,33 @@
+"""Reads the files of one project, named in errors relative to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from kaname.project.document import Document, read
+from kaname.project.typed import read_yaml
+
+T = TypeVar("T")
+
+
+class Files:
+    """What `models.declared` and `models.reconcile` need to know of YAML: typed values and their places."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: Path, of: type[T], /) -> T:
+        """The file as an `of`; raises its first problem with `file:line:column`."""
+        return read_yaml(path, of, shown=self._shown(path))
+
+    def locate(self, path: Path, at: tuple[str | int, ...], /) -> str:
+        """Where the value at `at` starts."""
+        return str(self.document(path).place(at))
+
+    def document(self, path: Path) -> Document:
+        """The file with all its places."""
+        return read(path, shown=self._shown(path))
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
