@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
+from typing import Protocol
 
 from kaname.clock import Clock
 from kaname.errors import TooLarge
 
 _NS = 1_000_000_000
+_ROUNDING_NS = 16.0
+"""More than a float64 rounds off times of a machine that has been up for a year: a full bucket must grant its burst."""
+
+
+class Cells(Protocol):
+    """Floats by number: a list, or shared memory."""
+
+    def __getitem__(self, at: int, /) -> float:
+        """The value of one cell."""
+
+    def __setitem__(self, at: int, value: float, /) -> None:
+        """Replace it."""
+
+    def __len__(self) -> int:
+        """How many there are."""
 
 
 class TokenBucket:
@@ -30,7 +46,7 @@ class TokenBucket:
         burst: int | None,
         clock: Clock,
         *,
-        levels: MutableSequence[float] | None = None,
+        levels: Cells | None = None,
         at: int = 0,
     ) -> None:
         """`rate` in rows per second, above 0; `burst` None: one second's worth, at least one row."""
@@ -50,11 +66,11 @@ class TokenBucket:
         return self.take(rows)
 
 
-def _taker(rate: float, burst: int, clock: Clock, levels: MutableSequence[float], at: int) -> Callable[[int], float]:
+def _taker(rate: float, burst: int, clock: Clock, levels: Cells, at: int) -> Callable[[int], float]:
     """A closure, because reading its variables costs half of what reading attributes does (0.29 against 0.44 µs)."""
     monotonic_ns = clock.monotonic_ns
     row_ns = _NS / rate
-    capacity_ns = burst * row_ns
+    capacity_ns = burst * row_ns + _ROUNDING_NS
 
     def take(rows: int) -> float:
         now = monotonic_ns()

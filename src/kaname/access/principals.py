@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 
 from kaname.access import scopes, tokens
-from kaname.access.limiter import TokenBucket
+from kaname.access.limiter import Cells, TokenBucket
 from kaname.access.types import KeyInfo
 from kaname.call import Principal
 from kaname.clock import Clock
@@ -19,7 +19,7 @@ _EXPECTED = "Authorization: Bearer kn_…"
 class Buckets:
     """The token buckets of all keys; outlives the snapshots, so that a change of the keys refills nothing."""
 
-    def __init__(self, clock: Clock, levels: MutableSequence[float] | None = None) -> None:
+    def __init__(self, clock: Clock, levels: Cells | None = None) -> None:
         """`levels`: shared cells indexed by a key's number; a key beyond their end gets a bucket of its own."""
         self._clock = clock
         self._levels = levels
