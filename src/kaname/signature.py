@@ -65,6 +65,22 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             else "columns"
         )
 
+    @property
+    def plain_matrix(self) -> bool:
+        """Whether a model without features takes rows of a fixed number of numbers: they travel as a table, too."""
+        if self.features or not self.batched or len(self.inputs) != 1:
+            return False
+        spec = self.inputs[0]
+        return len(spec.shape) == 2 and spec.shape[1] > 0 and spec.datatype not in ("BYTES", "BOOL")
+
+    @property
+    def columns(self) -> tuple[tuple[str, Datatype], ...]:
+        """Name and datatype of each column of a table: the features, or `input[0]`, `input[1]`, … of a plain matrix."""
+        if self.plain_matrix:
+            spec = self.inputs[0]
+            return tuple((f"{spec.name}[{i}]", spec.datatype) for i in range(spec.shape[1]))
+        return tuple((feature.name, feature.datatype) for feature in self.features)
+
     def output_of(self, role: Role) -> int | None:
         """Position of the first output with `role`, or None."""
         return next((i for i, output in enumerate(self.outputs) if output.role == role), None)

@@ -19,7 +19,7 @@ row does not fit; the caller then gathers call by call to find whose."""
 
 def gather_for(signature: Signature) -> Gather:
     """The gather of a signature: a matrix of features, a column per feature, or plain tensors."""
-    if signature.layout == "matrix":
+    if signature.layout == "matrix" or signature.plain_matrix:
         return _matrix(signature)
     if signature.layout == "columns":
         return _columns(signature)
@@ -70,7 +70,7 @@ def _columns(signature: Signature) -> Gather:
 
 def _splitter(signature: Signature) -> Callable[[Call], Call]:
     """Gives a call that came as a table its tensors, so that it can share a run with calls that came as tensors."""
-    matrix = signature.layout == "matrix"
+    matrix = signature.layout == "matrix" or signature.plain_matrix
     dtypes = [NUMPY_OF[spec.datatype] for spec in signature.inputs]
     shapes = [(-1, 1) if len(spec.shape) == 2 else (-1,) for spec in signature.inputs]
 
@@ -100,15 +100,15 @@ def _concatenate(calls: Sequence[Call]) -> tuple[Tensor, ...]:
 
 
 def check_table(call: Call, signature: Signature) -> None:
-    """Find the cell of a table that does not fit its feature's datatype; raises InvalidInput that names it."""
+    """Find the cell of a table that does not fit its column's datatype; raises InvalidInput that names it."""
     for r, row in enumerate(call.table or ()):
-        for feature, cell in zip(signature.features, row, strict=True):
-            if isinstance(cell, (int, float)) and not _holds(cell, feature.datatype):
+        for (name, datatype), cell in zip(signature.columns, row, strict=True):
+            if isinstance(cell, (int, float)) and not _holds(cell, datatype):
                 raise InvalidInput(
                     "value out of range",
-                    where=f"instances[{r}].{feature.name}" if call.rows > 1 else f"features.{feature.name}",
+                    where=(f"instances[{r}]" if call.rows > 1 else "features") + f".{name}",
                     found=repr(cell),
-                    expected=f"a value that {feature.datatype} can hold",
+                    expected=f"a value that {datatype} can hold",
                 )
 
 

@@ -16,6 +16,7 @@ import blake3
 import msgspec
 
 from kaname.call import Answer, Call, Outcome, Outputs, Target
+from kaname.errors import KanameError
 from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
 from kaname.predictions.types import RecordedError
 from kaname.settings import Recording
@@ -50,7 +51,7 @@ class Source:
 
     def __init__(self, target: Target, signature: Signature, recording: Recording) -> None:
         self.target = target
-        self.feature_names = tuple(feature.name for feature in signature.features)
+        self.feature_names = tuple(name for name, _ in signature.columns)
         self.input_names = tuple(spec.name for spec in signature.inputs)
         self.output_names = tuple(spec.name for spec in signature.outputs)
         self.redact = frozenset(recording.redact) | self._implied(signature, recording.redact)
@@ -62,9 +63,9 @@ class Source:
     @staticmethod
     def _implied(signature: Signature, redact: Iterable[str]) -> frozenset[str]:
         """A tensor that holds a redacted feature is redacted too, and the features of a redacted tensor."""
-        if signature.layout != "matrix":
+        if signature.layout != "matrix" and not signature.plain_matrix:
             return frozenset()
-        names = frozenset(feature.name for feature in signature.features)
+        names = frozenset(name for name, _ in signature.columns)
         tensor = signature.inputs[0].name
         if tensor in redact:
             return names
@@ -74,6 +75,8 @@ class Source:
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Body).decode
 _call_columns = attrgetter("request_id", "arrived_ns", "started_ns", "rows", "principal.key_id", "table", "tensors")
+_MISFITS = (AttributeError, TypeError, ValueError, IndexError, OverflowError, KanameError)
+"""What is raised on the way to columns by requests that do not fit them."""
 _answer_columns = attrgetter("outputs", "start", "stop")
 
 
@@ -81,7 +84,7 @@ def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]
     """`items` as blocks; `wall_ns` is wall time minus monotonic time, for calls without an arrival time."""
     try:
         block = _encode_columns(source, items, wall_ns)
-    except (AttributeError, TypeError, ValueError, IndexError, OverflowError):
+    except _MISFITS:
         return _encode_sorted(source, items, wall_ns)
     return _split(source, items, wall_ns, block)
 
@@ -102,7 +105,7 @@ def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[
         if group:
             try:
                 found += _split(source, group, wall_ns, _encode_columns(source, group, wall_ns))
-            except (AttributeError, TypeError, ValueError, IndexError, OverflowError):
+            except _MISFITS:
                 rest += group
     return found + _encode_rest(source, rest, wall_ns)
 
@@ -263,15 +266,16 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
         else Each([_output(source, outcome, i) if values else None for _, outcome, _ in items])
         for i, name in enumerate(source.output_names)
     ]
+    text = str if values else _clean
     errors = {
-        position: RecordedError(outcome.code, outcome.message, outcome.where)
+        position: RecordedError(outcome.code, text(outcome.message), outcome.where and text(outcome.where))
         for position, (_, outcome, _) in enumerate(items)
         if not isinstance(outcome, Answer)
     }
     return _finish(
         source,
         names,
-        [call.request_id for call in calls],
+        [text(call.request_id) for call in calls],
         [call.arrived_ns or call.started_ns + wall_ns for call in calls],
         [ended - call.started_ns for call, _, ended in items],
         [call.principal.key_id for call in calls],
@@ -280,6 +284,11 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
         outputs,
         errors,
     )
+
+
+def _clean(text: str) -> str:
+    """`text` without what UTF-8 cannot hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _input(source: Source, call: Call, name: str) -> Cells | Whole | Hashed | None:

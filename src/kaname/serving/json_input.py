@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 import msgspec
 import numpy as np
@@ -57,8 +57,14 @@ class JsonInput:
             forbid_unknown_fields=True,
         )
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(body).decode
-        self._encode_row = _row_encoder(signature.features) if signature.features else None
-        self._tensors = None if signature.features else _tensor_builder(signature)
+        self._encode_row: Callable[[Any, str], Row] | None = None
+        self._tensors: Callable[[Sequence[Any], Call], tuple[Tensor, ...]] | None = None
+        if signature.plain_matrix:
+            self._encode_row = lambda item, _: item if type(item) is list else item.f0
+        elif signature.features:
+            self._encode_row = _row_encoder(signature.features)
+        else:
+            self._tensors = _tensor_builder(signature)
 
     def fill(self, call: Call, body: bytes) -> None:
         """Set the call's rows, its table or tensors, and its form (`features` or `instances`).
@@ -190,6 +196,9 @@ def _element(spec: TensorSpec) -> type:
 def _tensor_type(signature: Signature) -> Any:
     """An object of the inputs by name; with one input also its nested list alone."""
     types = [_nested(_element(spec), len(_row_shape(spec, signature.batched))) for spec in signature.inputs]
+    if signature.plain_matrix:
+        size = signature.inputs[0].shape[1]
+        types = [Annotated[types[0], msgspec.Meta(min_length=size, max_length=size)]]
     fields = [
         (f"f{i}", kind, msgspec.field(name=spec.name))
         for i, (spec, kind) in enumerate(zip(signature.inputs, types, strict=True))
