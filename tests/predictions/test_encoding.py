@@ -94,6 +94,32 @@ def test_refused_failed_and_malformed_requests_are_recorded_beside_good_ones() -
     assert found["none"].inputs == {}
 
 
+def test_text_that_is_no_unicode_keeps_no_request_from_the_record() -> None:
+    """Lone surrogates in a cell, an id and an error become replacement characters or vanish with their values."""
+    source = Source(TARGET, FLOWERS, Recording())
+    bad = InvalidInput("no \ud800", where="\ud800")
+    calls: list[tuple[Call, Outcome]] = [
+        (table_call("good", [[1.0, 2.0, "red"]]), answer()),
+        (table_call("cell", [[1.0, 2.0, "\ud800"]]), answer()),
+        (table_call("id\ud800", [[1.0, 2.0, "red"]]), bad),
+    ]
+    items: list[Item] = [(call, outcome, call.started_ns) for call, outcome in calls]
+    events = [event for block in encode(source, items, 0) for event in decode(Block("flowers/0", 0, *block))]
+    found = {event.request_id: event for event in events}
+    assert set(found) == {"good", "cell", "id?"}
+    assert found["good"].inputs["colour"] == ["red"]
+    assert found["id?"].error == RecordedError("invalid_input", "no ?", "?")
+
+
+def test_tensors_of_unknown_kinds_are_recorded_without_their_values() -> None:
+    """A complex output has no datatype in the protocol; its request is recorded all the same."""
+    image, caption = np.zeros((1, 4), np.uint8), np.array([b"c"], dtype=object)
+    call = tensor_call("r", image.astype(np.complex64), caption)
+    event = through([(call, Answer(Outputs((np.zeros((1, 2), np.complex64),)), 0, 1))], IMAGES)["r"]
+    assert event.status == "ok"
+    assert event.inputs == {}
+
+
 def test_tensors_of_equal_and_of_different_shapes() -> None:
     """Packed columns, single values, BYTES, several rows: all come back as their rows."""
     calls: list[tuple[Call, Outcome]] = []

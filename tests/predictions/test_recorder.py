@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -286,6 +287,27 @@ def test_stop_gives_up_on_a_dead_disk_and_fails_who_waits(valve: Valve) -> None:
         assert recorder.counts.lost == 1
         valve.refuse = False
         valve.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_no_log_can_hold_is_counted_and_does_not_end_the_thread(tmp_path: Path) -> None:
+    """A model name longer than a key: its events are lost and counted, blocked answers fail, others are recorded."""
+
+    async def scenario() -> None:
+        with recording(tmp_path) as recorder:
+            endless = msgspec.structs.replace(TARGET, model="m" * 600)
+            outcomes: list[Outcome] = []
+            call = table_call("x", [ROW], door=lambda _, outcome: outcomes.append(outcome))
+            call.back(recorder.handler(endless, FLOWERS, Recording(policy="block")))
+            with capture_logs() as lines:
+                call.end(answer())
+                await until(lambda: len(outcomes) == 1)
+            assert isinstance(outcomes[0], Unavailable)
+            assert lines[0]["model"] == "m" * 600
+            assert recorder.counts.lost == 1
+            recorder.handler(TARGET, FLOWERS, Recording())(table_call("good", [ROW]), answer())
+        assert recorded(tmp_path) == ["good"]
 
     asyncio.run(scenario())
 

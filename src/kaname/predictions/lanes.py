@@ -43,7 +43,7 @@ class Counts:
         self.refused = 0
         """Answers refused because the buffer was full under `block`."""
         self.lost = 0
-        """Events given up when the recorder was stopped while the disk refused them."""
+        """Events given up: the recorder was stopped while the disk refused them, or they could not be encoded."""
 
 
 class Buffer:

@@ -138,6 +138,10 @@ class PredictionReader:
             raise InvalidInput("deletion needs a condition", expected="request_ids, key_id or inputs")
         return self._erase(subject)
 
+    def close(self) -> None:
+        """Give the log back; the reader is not used afterwards."""
+        self._log.close()
+
 
 def _matching(blocks: list[Block], query: Query) -> list[Prediction]:
     return [event for block in blocks if query.of_block(block) for event in decode(block) if query.of_event(event)]

@@ -147,8 +147,7 @@ class Recorder:
             abandoned = lane.handler is not None and lane.handler() is None
             taken = lane.take()
             if taken:
-                for block in self._encode(lane.source, taken):
-                    self._writer.append_block(TOPIC, lane.source.target.model, *block)
+                for block in self._encode(lane, taken):
                     events += block.events
                     size += len(block.value)
                 if lane.blocking:
@@ -159,10 +158,22 @@ class Recorder:
             self._held = held
             self._commit(events, size)
             self._held = []
+        elif held:
+            self._on_loop(partial(_fail, held))
         self._buffer.written = queued
 
-    def _encode(self, source: Source, items: list[Item]) -> list[Encoded]:
-        return encode(source, items, self._clock.time_ns() - self._clock.monotonic_ns())
+    def _encode(self, lane: Lane, items: list[Item]) -> list[Encoded]:
+        """Encode and stage; what cannot be is counted as lost and said, and keeps nobody waiting."""
+        model = lane.source.target.model
+        try:
+            blocks = encode(lane.source, items, self._clock.time_ns() - self._clock.monotonic_ns())
+            for block in blocks:
+                self._writer.append_block(TOPIC, model, *block)
+        except Exception:  # noqa: BLE001  (the thread must live)
+            self.counts.lost += len(items)
+            _log.exception("predictions could not be encoded", model=model, events=len(items))
+            return []
+        return blocks
 
     def _commit(self, events: int, size: int) -> None:
         """Commit, again and again while the disk refuses; then let held calls go on."""
@@ -172,7 +183,7 @@ class Recorder:
             try:
                 self._writer.commit()
                 break
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  (the thread must live, whatever the disk or its driver says)
                 self._complain(error)
             if self._stopping.is_set() and self._clock.monotonic_ns() >= self._give_up_ns:
                 self.counts.lost += events
@@ -207,7 +218,7 @@ class Recorder:
         except Exception:  # noqa: BLE001  (the thread must live)
             _log.exception("housekeeping of the prediction record failed")
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: Exception) -> None:
         """Count a failure and say it, at most once a minute."""
         self.counts.failures += 1
         now = self._clock.monotonic_ns()

@@ -91,6 +91,9 @@ class EventReader(Protocol):
     def tail(self, topic: str, *, shard: str | None = None, last: int = 10) -> Iterator[Event]:
         """The last events by time, merged over partitions, oldest first; same limits as `read`."""
 
+    def close(self) -> None:
+        """Give back what was opened; the reader is not used afterwards."""
+
 
 def partition_name(shard: str, slot: int) -> str:
     """The name of the partition that writer `slot` fills for `shard`."""
