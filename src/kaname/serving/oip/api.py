@@ -198,7 +198,7 @@ class _Resource:
             return
         except KanameError as error:
             response = _refused(error, request_id)
-        except Exception as error:  # noqa: BLE001  (the guard: a fault fails its own request only)
+        except Exception as error:
             LOG.exception("%s %s failed; request %s", request.method, request.url.path, request_id)
             response = _refused(as_error(error), request_id)
         await response(scope, receive, send)
