@@ -1,6 +1,6 @@
 """What the prediction record costs: on the event loop, in the writer thread, and per commit.
 
-    python benchmarks/event_log.py [--seconds 2] [--folder DIR]
+    python benchmarks/event_log.py [--events 96000] [--folder DIR]
 
 The loop side is the handler alone; the writer side is the CPU time of the writer thread (it shares the
 interpreter with the loop, so this is time taken from answers); commits are timed with fsync on the disk of DIR.
@@ -9,6 +9,7 @@ interpreter with the loop, so this is time taken from answers); commits are time
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import statistics
 import tempfile
@@ -28,6 +29,8 @@ from kaname.tensors import TensorSpec
 
 GROUP = 16
 """Single-row requests that share a run, as with 16 connections."""
+
+PER_SECOND = 60_000
 
 IRIS = Signature(
     task="classification",
@@ -123,6 +126,35 @@ def writer_side(folder: Path, slot: int, traffic: list[tuple[Call, Answer]], per
     }
 
 
+async def together(folder: Path, traffic: list[tuple[Call, Answer]]) -> dict[str, float]:
+    """Loop and thread at once at `PER_SECOND`, as in a busy server: CPU of the process, and what commits took.
+
+    The CPU holds the turns of the event loop too, which a server pays anyway.
+    """
+    commits: list[float] = []
+    writer = LmdbWriter(folder, 0, SystemClock())
+    recorder = Recorder(writer, SystemClock(), on_commit=lambda seconds, _events, _bytes: commits.append(seconds))
+    handle = recorder.handler(TARGET, IRIS, Recording())
+    recorder.start(asyncio.get_running_loop())
+    cpu, began = time.process_time(), time.perf_counter()
+    for start in range(0, len(traffic), GROUP):
+        for call, answer in traffic[start : start + GROUP]:
+            handle(call, answer)
+        ahead = began + start / PER_SECOND - time.perf_counter()
+        await asyncio.sleep(max(ahead, 0.0))
+    recorder.stop()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
+    writer.close()
+    commits.sort()
+    return {
+        "events_per_s": len(traffic) / wall,
+        "cpu_us": cpu / len(traffic) * 1e6,
+        "commits": len(commits),
+        "commit_p99_ms": commits[int(len(commits) * 0.99)] * 1e3,
+        "dropped": recorder.counts.dropped,
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
@@ -141,6 +173,8 @@ def main() -> None:
                 share = traffic[: per_commit * 160]
                 found = writer_side(folder, slot * 10 + per_commit, share, per_commit)
                 print(f"  {per_commit:4d} per commit: " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+            live = asyncio.run(together(folder / f"live{slot}", traffic))
+            print("  loop and thread at once: " + ", ".join(f"{k} {v:.2f}" for k, v in live.items()))
 
 
 if __name__ == "__main__":

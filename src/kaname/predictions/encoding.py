@@ -25,6 +25,8 @@ from kaname.tensors import Tensor, datatype_of, encode_binary
 
 BLOCK_BYTES = 1024 * 1024
 """Larger blocks are split: the log wants pages that lie side by side."""
+BLOCK_EVENTS = 2048
+"""More requests make several blocks, so that the thread leaves the interpreter to the event loop in between."""
 LIST_ELEMENTS = 64
 """Outputs with at most this many elements per row are kept as values, larger ones in binary form."""
 
@@ -82,6 +84,9 @@ _answer_columns = attrgetter("outputs", "start", "stop")
 
 def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
     """`items` as blocks; `wall_ns` is wall time minus monotonic time, for calls without an arrival time."""
+    if len(items) > BLOCK_EVENTS:
+        parts = (items[start : start + BLOCK_EVENTS] for start in range(0, len(items), BLOCK_EVENTS))
+        return [block for part in parts for block in encode(source, part, wall_ns)]
     try:
         block = _encode_columns(source, items, wall_ns)
     except _MISFITS:
@@ -129,8 +134,9 @@ def _encode_rest(source: Source, items: Sequence[Item], wall_ns: int) -> list[En
 def _split(source: Source, items: Sequence[Item], wall_ns: int, block: Encoded) -> list[Encoded]:
     if len(block.value) <= BLOCK_BYTES or len(items) == 1:
         return [block]
-    half = len(items) // 2
-    return encode(source, items[:half], wall_ns) + encode(source, items[half:], wall_ns)
+    size = max(1, len(items) * BLOCK_BYTES // (2 * len(block.value)))
+    parts = (items[start : start + size] for start in range(0, len(items), size))
+    return [block for part in parts for block in encode(source, part, wall_ns)]
 
 
 def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Encoded:
