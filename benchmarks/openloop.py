@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import cast
 
 import httptools
 import uvloop
@@ -38,8 +39,7 @@ class Line(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are transports by behaviour only
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

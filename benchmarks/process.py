@@ -29,19 +29,28 @@ def pinned(core: int, command: list[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that is free, with the two after it, which some servers take as well."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 65_000 and all(_is_free(port + more) for more in (1, 2)):
+    """A port that is free, with the two after it, which some servers take as well.
+
+    Below the range from which the system takes ports for outgoing connections, so that it stays free until the
+    server binds it.
+    """
+    for port in _PORTS:
+        if all(_is_free(port + more) for more in range(3)):
             return port
-    raise ServerFailed("no three free ports in a row")
+    raise ServerFailed("no free ports")
+
+
+_PORTS = iter(range(20_000 + os.getpid() % 500 * 20, 32_000, 4))
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from benchmarks import load
 from benchmarks.process import Server
@@ -60,17 +61,37 @@ def interleave(
     connections: Sequence[int],
     seconds: float,
     said: Callable[[Sample], None],
+    lost: Callable[[Entry, load.LoadFailed], None],
 ) -> list[Sample]:
-    """A B C … A B C … for each number of connections; `said` hears of each run as it ends."""
-    for entry in entries:
-        load.run(entry.server.port, entry.request, connections=4, seconds=WARM_UP_S)
-    samples = []
+    """A B C … A B C … for each number of connections.
+
+    `said` hears of each run as it ends; `lost` of an entry that no longer answers, which then sits out the rest.
+    """
+    samples: list[Sample] = []
+    here = list(entries)
+
+    def turn(entry: Entry, run: Callable[[], Sample | None]) -> None:
+        try:
+            sample = run()
+        except load.LoadFailed as error:
+            here.remove(entry)
+            lost(entry, error)
+            return
+        if sample is not None:
+            samples.append(sample)
+            said(sample)
+
+    for entry in tuple(here):
+        turn(entry, partial(_warm_up, entry))
     for number in range(rounds):
         for width in connections:
-            for entry in entries:
-                samples.append(measure(model, entry, width, number, seconds))
-                said(samples[-1])
+            for entry in tuple(here):
+                turn(entry, partial(measure, model, entry, width, number, seconds))
     return samples
+
+
+def _warm_up(entry: Entry) -> None:
+    load.run(entry.server.port, entry.request, connections=4, seconds=WARM_UP_S)
 
 
 @dataclass(frozen=True, slots=True)

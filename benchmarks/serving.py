@@ -24,7 +24,7 @@ from benchmarks import extras, lineup, machine, models, report, subject
 from benchmarks.contestants import BY_HAND, OUT, PEERS, Peer, version
 from benchmarks.load import LoadFailed
 from benchmarks.results import Results
-from benchmarks.rounds import Sample, interleave
+from benchmarks.rounds import Entry, Sample, interleave
 
 RESULTS = Path(__file__).resolve().parent / "results" / "serving.json"
 
@@ -56,6 +56,10 @@ def measure_model(
             highlight=False,
         )
 
+    def lost(entry: Entry, error: LoadFailed) -> None:
+        results.absent[model.name][entry.name] = f"stopped answering: {error}"
+        everyone.entries.remove(entry)
+
     with lineup.started(model, peers, with_kaname=with_kaname, say=console.print) as everyone:
         results.absent[model.name] = everyone.absent
         results.titles |= {entry.name: entry.title for entry in everyone.entries}
@@ -67,6 +71,7 @@ def measure_model(
             connections=plan.connections,
             seconds=plan.seconds,
             said=said,
+            lost=lost,
         )
         results.raw_us[model.name].append(extras.raw_us(model))
         if not model.binary:
