@@ -64,8 +64,8 @@ class OipCodec:
             except _UNREADABLE:
                 pass
             else:
+                self._note(call, request, headers)
                 if self._fill_usual(call, request.inputs):
-                    self._note(call, request, headers)
                     return
         json, blobs = (body, _NO_BLOBS) if length is None else split(body, length)
         try:
@@ -197,6 +197,7 @@ def _usual_input(name: str, spec: TensorSpec, nullable: bool) -> type[msgspec.St
             ("shape", shape),
             ("datatype", Literal[spec.datatype]),
             ("data", list[element]),  # type: ignore[valid-type]  # built at run time
+            ("parameters", None, None),
         ],
         gc=False,
     )
