@@ -38,11 +38,6 @@ class DeclaredVersion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tags: tuple[str, ...] = ()
     trust_pickle: bool = False
 
-    def __post_init__(self) -> None:
-        _valid(check_version, self.version)
-        for tag in self.tags:
-            _valid(check_tag, tag)
-
 
 class DeclaredModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file. Without `promoted`, which version answers is left to the API (the first one to begin with)."""
@@ -52,14 +47,6 @@ class DeclaredModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     promoted: str | None = None
     config: ModelConfig = ModelConfig()
     """Only the fields that the file names override the defaults."""
-
-    def __post_init__(self) -> None:
-        _valid(check_model, self.name)
-        names = [version.version for version in self.versions]
-        if len({name.lower() for name in names}) < len(names):
-            raise ValueError("two versions have the same name (case does not count)")
-        if self.promoted is not None and self.promoted not in names:
-            raise ValueError(f"`promoted` is {self.promoted!r}, expected one of the declared versions: {names}")
 
 
 class _Given(msgspec.Struct):
@@ -125,24 +112,51 @@ def resolve(project: Path, path: str) -> tuple[Path, str]:
 
 def _declaration(project: Path, file: Path, read: Read, locate: Locate) -> Declaration:
     model = read(file, DeclaredModel)
+    _check(project, model, lambda *at: locate(file, at))
     versions: list[DesiredVersion] = []
-    for i, version in enumerate(model.versions):
-        named = {"path": resolve(project, version.path)[0]}
-        if version.sample is not None:
-            named["sample"] = project / version.sample
-        for key, path in named.items():
-            if not path.exists():
-                raise InvalidInput(
-                    "there is no such file",
-                    where=locate(file, ("versions", i, key)),
-                    found=str(getattr(version, key)),
-                    expected=f"a path that exists in {project}",
-                )
+    for version in model.versions:
         content = _content(project, version)
         versions.append(DesiredVersion(version=version.version, content=content, tags=tuple(sorted({*version.tags}))))
     given = dict(flatten(read(file, _Given).config))
     desired = Desired(name=model.name, versions=tuple(versions), promoted=model.promoted, config=given)
     return Declaration(file=file, model=model, desired=desired)
+
+
+def _check(project: Path, model: DeclaredModel, at: Callable[..., str]) -> None:
+    """What the types cannot say. `at` gives the place of keys and positions."""
+    _named(check_model, model.name, at("name"))
+    seen: set[str] = set()
+    for i, version in enumerate(model.versions):
+        _named(check_version, version.version, at("versions", i, "version"))
+        if version.version.lower() in seen:
+            raise InvalidInput(
+                "another version has that name (case does not count)",
+                where=at("versions", i, "version"),
+                found=version.version,
+            )
+        seen.add(version.version.lower())
+        for j, tag in enumerate(version.tags):
+            _named(check_tag, tag, at("versions", i, "tags", j))
+        _exists(project, resolve(project, version.path)[0], version.path, at("versions", i, "path"))
+        if version.sample is not None:
+            _exists(project, project / version.sample, version.sample, at("versions", i, "sample"))
+    names = [version.version for version in model.versions]
+    if model.promoted is not None and model.promoted not in names:
+        expected = f"one of the declared versions: {', '.join(names) or 'there is none'}"
+        raise InvalidInput("no such version", where=at("promoted"), found=model.promoted, expected=expected)
+
+
+def _named(check: Callable[[str], str], name: str, where: str) -> None:
+    try:
+        check(name)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, where=where, found=error.found, expected=error.expected) from error
+
+
+def _exists(project: Path, path: Path, shown: str, where: str) -> None:
+    if not path.exists():
+        expected = f"a path that exists in {project}"
+        raise InvalidInput("there is no such file", where=where, found=shown, expected=expected)
 
 
 def _content(project: Path, version: DeclaredVersion) -> str:
@@ -158,10 +172,3 @@ def _content(project: Path, version: DeclaredVersion) -> str:
 
 def _files(path: Path) -> Sequence[Path]:
     return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _valid(check: Callable[[str], str], name: str) -> None:
-    try:
-        check(name)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from error  # msgspec adds the place to a ValueError only
