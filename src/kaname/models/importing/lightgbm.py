@@ -75,7 +75,11 @@ class TextModel:
 
 def from_text(request: ImportRequest, folder: Path) -> Prepared:
     """Import a text model."""
-    booster = _library().Booster(model_file=str(request.path), params={"verbosity": -1})
+    library = _library()
+    try:
+        booster = library.Booster(model_file=str(request.path))
+    except library.basic.LightGBMError as error:
+        raise CorruptData(f"LightGBM cannot load the model: {error}", where=str(request.path)) from error
     return _prepare(booster, booster, None, request, folder)
 
 

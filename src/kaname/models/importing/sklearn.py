@@ -217,12 +217,17 @@ def _convert(estimator: Estimator, signature: Signature) -> bytes:
     types = {"FP32": FloatTensorType, "FP64": DoubleTensorType, "BYTES": StringTensorType}
     initial = [(spec.name, types[spec.datatype]([None, *spec.shape[1:]])) for spec in signature.inputs]
     opset = _know_lightgbm(skl2onnx.update_registered_converter)
+
+    def convert(options: dict[Any, dict[str, Any]]) -> Any:
+        return skl2onnx.convert_sklearn(estimator.model, initial_types=initial, options=options, target_opset=opset)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = skl2onnx.convert_sklearn(
-                estimator.model, initial_types=initial, options=_options(estimator), target_opset=opset
-            )
+            try:
+                model = convert(_options(estimator, zipmap=False))
+            except NameError:  # this classifier has no such option: it never ends in a ZipMap
+                model = convert(_options(estimator))
     except Exception as error:
         raise InvalidInput(
             f"skl2onnx cannot convert this estimator ({type(error).__name__}: {str(error)[:300]}); wrap it in a Python "
@@ -233,13 +238,13 @@ def _convert(estimator: Estimator, signature: Signature) -> bytes:
     return raw
 
 
-def _options(estimator: Estimator) -> dict[Any, dict[str, Any]]:
+def _options(estimator: Estimator, *, zipmap: bool | None = None) -> dict[Any, dict[str, Any]]:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
     # Without a locale the graph asks the system for one that a server may lack.
     options: dict[Any, dict[str, Any]] = {TfidfVectorizer: {"locale": "C"}, CountVectorizer: {"locale": "C"}}
-    if estimator.task == "classification":
-        options[id(estimator.model)] = {"zipmap": False}
+    if estimator.task == "classification" and zipmap is not None:
+        options[id(estimator.model)] = {"zipmap": zipmap}
     return options
 
 
