@@ -12,7 +12,7 @@ import pytest
 
 from kaname.errors import CorruptData, MissingDependency
 from kaname.runtimes.catalog import open_session
-from kaname.runtimes.native import open_library
+from kaname.runtimes.native import advice, open_library
 from kaname.runtimes.types import SessionOptions
 from kaname.tensors import Tensor
 from tests.runtimes import boosters
@@ -95,6 +95,18 @@ def test_a_missing_package_names_the_extra() -> None:
     """The error holds the line that installs what is missing."""
     with pytest.raises(MissingDependency, match=r"pip install 'kaname\[lightgbm\]'"):
         open_library("no_such_package_at_all", "lib.so", "lightgbm", "running it")
+
+
+def test_a_library_that_cannot_be_loaded_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader's own words, and for libgomp the package of the system that brings it."""
+    (tmp_path / "broken_native" / "lib").mkdir(parents=True)
+    (tmp_path / "broken_native" / "__init__.py").write_text("")
+    (tmp_path / "broken_native" / "lib" / "lib.so").write_bytes(b"not a library")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingDependency, match=r"cannot be loaded.*(invalid ELF|too short)"):
+        open_library("broken_native", "lib.so", "lightgbm", "running it")
+    reason = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    assert "apt install libgomp1" in advice("lightgbm", reason)
 
 
 PROBE = """

@@ -24,10 +24,11 @@ def open_library(package: str, file: str, extra: str, purpose: str) -> ctypes.CD
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise MissingDependency(_advice(package, str(error)), found=str(error)) from error
+        raise MissingDependency(advice(package, str(error)), found=str(error)) from error
 
 
-def _advice(package: str, reason: str) -> str:
+def advice(package: str, reason: str) -> str:
+    """What to do when the loader refused the library of `package` with `reason`."""
     if "libgomp" in reason:
         return f"{package} needs the system library libgomp: apt install libgomp1 (Debian) or yum install libgomp"
     return f"the native library of {package} cannot be loaded"

@@ -120,8 +120,9 @@ def test_weights_beside_the_file_come_along(tmp_path: Path) -> None:
         weights={"w": np.eye(4, dtype=np.float32)},
     )
     model = onnx.load(str(plain))
-    options = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
-    onnx.save_model(model, str(tmp_path / "m.onnx"), **options)
+    onnx.save_model(
+        model, str(tmp_path / "m.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     found = of(tmp_path / "m.onnx")
     assert {p.name for p in found.files.iterdir()} == {"model.onnx", "weights.bin"}
     (tmp_path / "weights.bin").unlink()
