@@ -59,7 +59,7 @@ class _Schemas:
             for kind in (resource.body, resource.query, resource.answer):
                 if kind is not None and not isinstance(kind, Upload):
                     kinds[kind] = None
-        made, components = msgspec.json.schema_components(list(kinds), ref_template=_REF)
+        made, components = msgspec.json.schema_components(list(kinds), schema_hook=_schema_of, ref_template=_REF)
         self._of = dict(zip(kinds, made, strict=True))
         self.components: dict[str, Any] = components
 
@@ -71,6 +71,13 @@ class _Schemas:
         """The properties of a Struct and the names of those that must be given."""
         schema = self.components[_name(self._of[kind])]
         return schema.get("properties", {}), schema.get("required", [])
+
+
+def _schema_of(kind: type) -> dict[str, Any]:
+    """Schemas of types that msgspec leaves to its caller."""
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError
 
 
 def _name(schema: dict[str, Any]) -> str:

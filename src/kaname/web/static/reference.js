@@ -70,18 +70,19 @@ class Page {
     return found.join(", ");
   }
 
+  // `depth` below 0 is inside an answer, where "required" would tell nothing.
   row(name, schema, required, description, depth) {
-    const inner = depth < 4 ? this.objectIn(schema) : null;
+    const inner = Math.abs(depth) < 5 ? this.objectIn(schema) : null;
     const limits = this.limits(schema);
     return el(
       "tr", null,
-      el("td", null, el("code", null, name), required ? el("span", { class: "need" }, "required") : null),
+      el("td", null, el("code", null, name), required && depth > 0 ? el("span", { class: "need" }, "required") : null),
       el(
         "td", null,
         el("span", { class: "quiet" }, this.type(schema) + (limits ? " · " + limits : "")),
         description ? el("p", null, ...prose(description)) : null,
         inner
-          ? el("details", null, el("summary", null, "Fields"), el("div", null, this.fields(inner, depth + 1)))
+          ? el("details", null, el("summary", null, "Fields"), el("div", null, this.fields(inner, depth + Math.sign(depth))))
           : null,
       ),
     );
@@ -97,24 +98,24 @@ class Page {
   parameters(operation) {
     const listed = operation.parameters || [];
     if (!listed.length) return [];
-    const rows = listed.map((p) => this.row(p.name, p.schema, p.required, this.note(p), 0));
+    const rows = listed.map((p) => this.row(p.name, p.schema, p.required, this.note(p), 1));
     return [el("h4", null, "Parameters"), el("table", null, el("tbody", null, ...rows))];
   }
 
   note(parameter) {
-    const place = parameter.in === "query" ? "" : "In the " + parameter.in + ". ";
+    const place = parameter.in === "header" ? "A header. " : "";
     return place + (parameter.description || "");
   }
 
-  content(title, content, description) {
-    const [media, found] = Object.entries(content)[0];
+  content(title, content, depth, description) {
+    const [, found] = Object.entries(content)[0];
     const schema = found.schema ? this.resolve(found.schema) : {};
     const inner = this.objectIn(schema);
     return [
       el("h4", null, title),
       el("p", { class: "quiet" }, Object.keys(content).join(", "), found.schema && !inner ? " · " + this.type(found.schema) : ""),
       description ? el("p", null, ...prose(description)) : null,
-      inner ? this.fields(inner, 0) : null,
+      inner ? this.fields(inner, depth) : null,
     ];
   }
 
@@ -174,12 +175,12 @@ class Page {
       ...this.parameters(operation),
     ];
     if (operation.requestBody) {
-      parts.push(...this.content("Body", operation.requestBody.content, operation.requestBody.description));
+      parts.push(...this.content("Body", operation.requestBody.content, 1, operation.requestBody.description));
     }
     for (const [status, declared] of Object.entries(operation.responses)) {
       const response = this.resolve(declared);
       if (status === "default") continue;
-      if (response.content) parts.push(...this.content("Answer " + status, response.content));
+      if (response.content) parts.push(...this.content("Answer " + status, response.content, -1));
       else parts.push(el("h4", null, "Answer " + status), el("p", null, response.description));
     }
     parts.push(...this.tryIt(path, method, operation));
@@ -201,7 +202,7 @@ class Page {
     return el("article", { id: "errors" }, el("h3", null, "When a request is not answered"),
       el("p", null, "Every error is a problem document (", el("code", null, "application/problem+json"),
         ", RFC 9457). Branch on ", el("code", null, "code"), "; show ", el("code", null, "detail"), " to people."),
-      this.fields(schema, 0));
+      this.fields(schema, -1));
   }
 }
 
