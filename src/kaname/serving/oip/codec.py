@@ -7,12 +7,12 @@ decoder does not take goes the general way, which accepts everything that the pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from kaname.call import Answer, Call
+from kaname.call import Answer, Call, Row
 from kaname.errors import KanameError
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.json_input import explain
@@ -22,7 +22,7 @@ from kaname.serving.oip.cells import check_for
 from kaname.serving.oip.decode import Decoder
 from kaname.serving.oip.encode import Encoder, compressed, worth_compressing
 from kaname.serving.oip.messages import NOTHING, InferRequest
-from kaname.serving.oip.values import element_type
+from kaname.serving.oip.values import element_type, product, tensor_of
 from kaname.signature import Signature
 from kaname.tensors import TensorSpec
 from kaname.web.problems import status_of
@@ -42,12 +42,12 @@ class OipCodec:
         self._encoder = Encoder(signature, model, version)
         self._reader = Reader(signature)
         self._max_rows = max_rows
-        self._matrix = signature.layout == "matrix"
+        self._layout = signature.layout
+        self._batched = signature.batched
         self._width = len(signature.features)
         self._check = check_for(signature.features)
         self._decode = msgspec.json.Decoder(InferRequest).decode
-        self._decode_usual = _usual_decoder(signature) if signature.features else None
-        self._text_columns = any(spec.datatype == "BYTES" for spec in signature.inputs)
+        self._decode_usual = _usual_decoder(signature)
         self._encodings: dict[bytes, bytes] = {}
 
     def accepts(self, content_type: bytes) -> bool:
@@ -76,24 +76,38 @@ class OipCodec:
         self._decoder.fill(call, decoded.inputs, Blobs(blobs))
 
     def _fill_usual(self, call: Call, inputs: tuple[Any, ...]) -> bool:
-        """Set the table; False when shapes and data do not fit (the general way then says what is wrong)."""
-        rows = inputs[0].shape[0]
+        """Set the input; False when shapes and data do not fit (the general way then says what is wrong)."""
+        rows = inputs[0].shape[0] if self._batched else 1
         if not 0 < rows <= self._max_rows:
             return False
-        if self._matrix:
-            flat = inputs[0].data
-            width = self._width
-            if len(flat) != rows * width:
-                return False
-            table: Any = (flat,) if rows == 1 else [flat[i : i + width] for i in range(0, len(flat), width)]
+        if self._layout == "matrix":
+            table = self._matrix(inputs[0].data, rows)
+        elif self._layout == "columns":
+            table = _columns(inputs, rows)
         else:
-            columns = [one.data for one in inputs]
-            if any(one.shape[0] != rows or len(one.data) != rows for one in inputs):
-                return False
-            table = list(zip(*columns, strict=True))
+            return self._fill_tensors(call, inputs, rows)
+        if table is None:
+            return False
         if self._check is not None:
             self._check(table)
         call.table = table
+        call.rows = rows
+        return True
+
+    def _matrix(self, flat: list[Any], rows: int) -> Sequence[Row] | None:
+        width = self._width
+        if len(flat) != rows * width:
+            return None
+        return (flat,) if rows == 1 else [flat[i : i + width] for i in range(0, len(flat), width)]
+
+    def _fill_tensors(self, call: Call, inputs: tuple[Any, ...], rows: int) -> bool:
+        for one in inputs:
+            shape = one.shape
+            if min(shape, default=0) < 0 or product(shape) != len(one.data) or (self._batched and shape[0] != rows):
+                return False
+        call.tensors = tuple(
+            [tensor_of(one.data, one.datatype, one.shape, f"inputs[{i}].data") for i, one in enumerate(inputs)]
+        )
         call.rows = rows
         return True
 
@@ -157,21 +171,21 @@ def refusal(error: KanameError, request_id: str, status: int | None = None) -> t
     return status, head, msgspec.json.encode({"error": str(error)})
 
 
+def _columns(inputs: tuple[Any, ...], rows: int) -> Sequence[Row] | None:
+    if any(one.shape[0] != rows or len(one.data) != rows for one in inputs):
+        return None
+    return list(zip(*[one.data for one in inputs], strict=True))
+
+
 def _usual_decoder(signature: Signature) -> Callable[[bytes], Any] | None:
-    """A decoder of exactly the inputs of a tabular signature, in their order, as flat JSON.
+    """A decoder of exactly the inputs of a signature, in their order, as flat JSON.
 
     None for inputs that need more than their datatype to be read.
     """
-    if any(spec.datatype == "BYTES" or spec.datatype == "BOOL" for spec in signature.inputs):
+    if not all(spec.shape and spec.datatype not in ("BYTES", "BOOL") for spec in signature.inputs):
         return None
-    matrix = signature.layout == "matrix"
     inputs = tuple(
-        _usual_input(
-            f"Input{i}",
-            spec,
-            nullable=spec.datatype.startswith("FP")
-            and (any(f.nullable for f in signature.features) if matrix else signature.features[i].nullable),
-        )
+        _usual_input(f"Input{i}", spec, spec.datatype.startswith("FP") and _may_be_null(signature, i))
         for i, spec in enumerate(signature.inputs)
     )
     request = msgspec.defstruct(
@@ -186,9 +200,15 @@ def _usual_decoder(signature: Signature) -> Callable[[bytes], Any] | None:
     return msgspec.json.Decoder(request).decode
 
 
+def _may_be_null(signature: Signature, position: int) -> bool:
+    if signature.layout == "columns":
+        return signature.features[position].nullable
+    return any(feature.nullable for feature in signature.features)
+
+
 def _usual_input(name: str, spec: TensorSpec, nullable: bool) -> type[msgspec.Struct]:
-    trailing: list[Any] = [Literal[size] if size >= 0 else int for size in spec.shape[1:]]
-    shape: Any = tuple.__class_getitem__((int, *trailing))
+    sizes: list[Any] = [Literal[size] if size >= 0 else int for size in spec.shape]
+    shape: Any = tuple.__class_getitem__(tuple(sizes))
     element = element_type(spec.datatype, nullable)
     return msgspec.defstruct(
         name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from kaname.tensors import Tensor, datatype_of, encode_binary
 COMPRESS_FROM = 1024
 COMPRESS_UPTO = 1024 * 1024
 """A larger body would hold up the other answers of this worker for longer than it saves anybody."""
+REMEMBERED = 1024
+LONGEST_WORD = 256
 _DEFLATE = 15
 _GZIP = 31
 
@@ -31,6 +34,8 @@ class Encoder:
         self._batched = signature.batched
         self._head = b'{"model_name":%b,"model_version":%b,' % (_json(model), _json(version))
         self._template = _template(signature, self._head)
+        self._text = [spec.datatype == "BYTES" for spec in self._specs]
+        self._words: dict[Any, bytes] = {}
         self._ndims = [len(spec.shape) for spec in self._specs]
 
     def row(self, call: Call, answer: Answer, caller_id: str | None) -> bytes | None:
@@ -45,12 +50,23 @@ class Encoder:
             if tensor.ndim != ndim or (answer.stop is None and len(rows) != 1):
                 return None
             row = rows[answer.start]
-            if ndim == 1:
-                parts.append(_json((row,)))
-            else:
+            if ndim == 2:
                 parts.append(len(row))
-                parts.append(_json(row))
+                parts.append(_json(_texts(row) if self._text[i] else row))
+            elif self._text[i]:
+                parts.append(self._word(row))
+            else:
+                parts.append(_json((row,)))
         return self._template % tuple(parts)
+
+    def _word(self, value: Any) -> bytes:
+        """One text as the data of an output; labels come again and again."""
+        found = self._words.get(value)
+        if found is None:
+            found = _json(_texts((value,)))
+            if len(self._words) < REMEMBERED and len(found) < LONGEST_WORD:
+                self._words[value] = found
+        return found
 
     def whole(self, answer: Answer, form: Form) -> tuple[bytes, list[bytes]]:
         """JSON and binary parts of any answer."""
@@ -78,8 +94,7 @@ class Encoder:
 
 def _template(signature: Signature, head: bytes) -> bytes | None:
     """The answer of one row, with places for the caller's id and, per output, width and values."""
-    fits = all(len(spec.shape) in (1, 2) and spec.datatype != "BYTES" for spec in signature.outputs)
-    if not signature.batched or not fits:
+    if not signature.batched or any(len(spec.shape) not in (1, 2) for spec in signature.outputs):
         return None
     outputs = b",".join(_place(spec) for spec in signature.outputs)
     return b'%b%%b"outputs":[%b]}' % (head.replace(b"%", b"%%"), outputs)
@@ -94,9 +109,11 @@ def _place(spec: OutputSpec) -> bytes:
 def _plain(tensor: Tensor) -> list[Any]:
     """The elements, flat; NaN and infinities become null in JSON, and bytes that are no text are replaced."""
     flat: list[Any] = tensor.reshape(-1).tolist()
-    if tensor.dtype.kind == "O":
-        return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in flat]
-    return flat if tensor.dtype.kind != "S" else [value.decode("utf-8", "replace") for value in flat]
+    return _texts(flat) if tensor.dtype.kind in "OS" else flat
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def top_classes(tensor: Tensor, count: int, labels: tuple[Label, ...], batched: bool) -> Tensor:

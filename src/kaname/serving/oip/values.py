@@ -17,6 +17,7 @@ from kaname.serving.oip.asked import within
 from kaname.tensors import NUMPY_OF, Tensor
 
 _OPENING = re.compile(rb"[\s\[]*")
+_MOST = {"FP16": float(np.finfo(np.float16).max), "FP32": float(np.finfo(np.float32).max)}
 _BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "UINT8": 8, "UINT16": 16, "UINT32": 32}
 
 
@@ -111,6 +112,8 @@ def tensor_of(values: list[Any], datatype: str, shape: Sequence[int], where: str
         tensor[:] = [b"" if value is None else value.encode() for value in values]
         return tensor.reshape(tuple(shape))
     try:
+        if _in_bounds(values, datatype):
+            return np.array(values, dtype).reshape(tuple(shape))
         with np.errstate(over="raise"):
             return np.array(values, dtype).reshape(tuple(shape))
     except (OverflowError, FloatingPointError):
@@ -118,6 +121,15 @@ def tensor_of(values: list[Any], datatype: str, shape: Sequence[int], where: str
         raise InvalidInput(
             "value out of range", where=f"{where}[{i}]", found=repr(values[i]), expected=f"what {datatype} can hold"
         ) from None
+
+
+def _in_bounds(values: list[Any], datatype: str) -> bool:
+    """Whether no float can overflow: much cheaper to find out than to have numpy watch (integers it always checks)."""
+    most = _MOST.get(datatype)
+    if most is None or not values:
+        return True
+    numbers = [value for value in values if value is not None] if None in values else values
+    return not numbers or (max(numbers) <= most and min(numbers) >= -most)
 
 
 def _holds(value: Any, dtype: np.dtype[Any]) -> bool:
