@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -12,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateTable
 
@@ -40,6 +42,15 @@ def append_many(address: str, who: str, count: int) -> None:
     for _ in range(count):
         change(database, who)
     database.close()
+
+
+def open_and_die(address: str) -> None:
+    @event.listens_for(Engine, "before_cursor_execute")
+    def die(*arguments: object) -> None:
+        if "CREATE TABLE promotions" in str(arguments[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Database.open(address)
 
 
 def open_at(address: str, barrier: threading.Barrier) -> None:
@@ -160,6 +171,21 @@ def test_processes_that_open_a_new_project_at_once_migrate_it_once(tmp_path: Pat
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
+    database = Database.open(url(tmp_path))
+    assert change(database) == 1
+    database.close()
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_migrates_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
+    """All migrations are one transaction: after kill -9 between two tables the next process starts from nothing."""
+    process = SPAWN.Process(target=open_and_die, args=(url(tmp_path),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with sqlite3.connect(tmp_path / "control.db") as conn:
+        assert conn.execute("SELECT name FROM sqlite_master").fetchall() == []
+    conn.close()
     database = Database.open(url(tmp_path))
     assert change(database) == 1
     database.close()

@@ -37,6 +37,8 @@ def differences(config: ModelConfig, defaults: ModelConfig) -> Leaves:
 
 def overlay(defaults: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
     """`defaults` with the given fields replaced. Raises InvalidInput for a field or a value that does not fit."""
+    if not overrides:
+        return defaults
     merged = leaves_of(defaults)
     check_names(overrides)
     merged.update(overrides)

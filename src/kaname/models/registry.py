@@ -78,13 +78,13 @@ class Models:
     def list(self) -> ModelList:
         """All models, by name."""
         with self._database.read() as conn:
-            rows = conn.execute(select(store.models).order_by(store.models.c.name)).all()
-            return [self._info(conn, row) for row in rows]
+            return self._all(conn)
 
     def get(self, ref: Ref) -> ModelInfo:
         """One model."""
         with self._database.read() as conn:
-            return self._info(conn, store.model_row(conn, ref))
+            row = store.model_row(conn, ref)
+            return self._info(row, store.answers(conn, row.id))
 
     def versions(self, ref: Ref) -> VersionList:
         """All versions of a model, archived ones too, oldest first."""
@@ -111,8 +111,8 @@ class Models:
         """One consistent state: the journal's number and every model with its versions that are not archived."""
         with self._database.read() as conn:
             seq = journal.latest(conn)
-            rows = conn.execute(select(store.models).order_by(store.models.c.name)).all()
-            return seq, [(self._info(conn, row), store.versions_of(conn, row, archived=False)) for row in rows]
+            versions = store.running_versions(conn)
+            return seq, [(model, versions[model.id]) for model in self._all(conn)]
 
     # --- versions come -------------------------------------------------------------------------------------
 
@@ -308,11 +308,16 @@ class Models:
     # --- inside --------------------------------------------------------------------------------------------
 
     def _reread(self, edit: Edit) -> ModelInfo:
-        return self._info(edit.conn, store.model_row(edit.conn, edit.model.id))
+        row = store.model_row(edit.conn, edit.model.id)
+        return self._info(row, store.answers(edit.conn, row.id))
 
-    def _info(self, conn: Connection, row: Row[Any]) -> ModelInfo:
-        promotions = [promotion.version for promotion in store.history(conn, row.id)[:2]]
-        promoted, previous = (*promotions, None, None)[:2]
+    def _all(self, conn: Connection) -> ModelList:
+        answers = store.answers(conn)
+        rows = conn.execute(select(store.models).order_by(store.models.c.name))
+        return [self._info(row, answers) for row in rows]
+
+    def _info(self, row: Row[Any], answers: Mapping[int, Sequence[str]]) -> ModelInfo:
+        promoted, previous = (*answers.get(row.id, ()), None, None)[:2]
         return ModelInfo(
             id=row.id,
             name=row.name,

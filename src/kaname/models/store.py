@@ -88,6 +88,11 @@ declarations = Table(
 """What was last applied from a model's declaration."""
 
 _DIGITS = 18  # a longer number does not fit a database integer
+_HISTORY = (
+    select(promotions.c.id, promotions.c.model_id, promotions.c.version_id, versions.c.version)
+    .join(versions, versions.c.id == promotions.c.version_id)
+    .order_by(promotions.c.id.desc())
+)
 JSON_COLUMNS = ("signature", "profile", "choices", "sample", "metrics", "tags")
 
 
@@ -171,24 +176,34 @@ def version_info(row: Row[Any], model: str) -> VersionInfo:
     )
 
 
-def versions_of(conn: Connection, model: Row[Any], *, archived: bool = True) -> list[VersionInfo]:
-    """The versions of a model, oldest first, with or without the archived ones."""
+def versions_of(conn: Connection, model: Row[Any]) -> list[VersionInfo]:
+    """The versions of a model, oldest first."""
     query = select(versions).where(versions.c.model_id == model.id).order_by(versions.c.id)
-    if not archived:
-        query = query.where(versions.c.status != "archived")
     return [version_info(row, model.name) for row in conn.execute(query)]
+
+
+def running_versions(conn: Connection) -> dict[int, list[VersionInfo]]:
+    """The versions of all models that are not archived, by the model's number, oldest first."""
+    names = {row.id: row.name for row in conn.execute(select(models.c.id, models.c.name))}
+    found: dict[int, list[VersionInfo]] = {number: [] for number in names}
+    query = select(versions).where(versions.c.status != "archived").order_by(versions.c.id)
+    for row in conn.execute(query):
+        found[row.model_id].append(version_info(row, names[row.model_id]))
+    return found
 
 
 def history(conn: Connection, model_id: int) -> list[Row[Any]]:
     """The model's promotions, the one that answers first; rows of `id` (the promotion's), `version_id`, `version`."""
-    return list(
-        conn.execute(
-            select(promotions.c.id, promotions.c.version_id, versions.c.version)
-            .join(versions, versions.c.id == promotions.c.version_id)
-            .where(promotions.c.model_id == model_id)
-            .order_by(promotions.c.id.desc())
-        )
-    )
+    return list(conn.execute(_HISTORY.where(promotions.c.model_id == model_id)))
+
+
+def answers(conn: Connection, model_id: int | None = None) -> dict[int, list[str]]:
+    """For one model or all, by number: the version that answers, then those that rollbacks would return to."""
+    query = _HISTORY if model_id is None else _HISTORY.where(promotions.c.model_id == model_id)
+    found: dict[int, list[str]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.model_id, []).append(row.version)
+    return found
 
 
 def push(conn: Connection, model_id: int, version_id: int) -> None:
