@@ -101,6 +101,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How predictions of one model are recorded."""
 
     enabled: bool = True
+    """Whether predictions are recorded at all."""
     policy: RecordPolicy = "drop"
     """When the disk is slower than traffic: keep a sample, drop, or block (the answer waits for the commit)."""
     sample: Share = 0.1
@@ -115,6 +116,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What an owner sets per model; everything has a default."""
 
     description: str = ""
+    """What the model is for, for people."""
     limits: Limits = Limits()
     record: Recording = Recording()
     max_delay_ms: Millis = 0.0

@@ -45,11 +45,9 @@ def open_models() -> Models:
     return _open().models
 
 
-@contextmanager
-def open_keys() -> Iterator[Keys]:
-    """The keys of the chosen project."""
-    with stores_of(_chosen()) as stores:
-        yield stores.keys
+def open_keys() -> Keys:
+    """The keys of the chosen project, until the command ends."""
+    return _open().keys
 
 
 def open_reader() -> PredictionReader:

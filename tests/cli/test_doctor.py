@@ -1,0 +1,62 @@
+"""The doctor: on this machine all is answered, and each threshold has its advice."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from kaname.cli import machine
+from kaname.clock import SystemClock
+from kaname.settings import Settings
+from tests.cli.kaname import kaname
+
+SUBJECTS = {"python", "onnxruntime", "libgomp", "cores", "open files", "disk", "file system", "fsync", "clock", "port"}
+
+
+def test_this_machine_is_examined(tmp_path: Path) -> None:
+    """Every subject is answered, a level that is not ok comes with advice, and nothing is left in the folder."""
+    findings = list(machine.examine(tmp_path, Settings(), SystemClock()))
+    assert {finding.subject for finding in findings} >= SUBJECTS
+    assert [finding for finding in findings if finding.level != "ok" and not finding.advice] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_reports_as_table_and_as_json(tmp_path: Path) -> None:
+    """People get a table and a summary, machines one document; no project is needed."""
+    assert "to repair, for" in kaname("doctor", tmp_path).out
+    findings = kaname("doctor", tmp_path, "--json").json()["findings"]
+    assert {finding["subject"] for finding in findings} >= SUBJECTS
+    assert kaname("doctor", tmp_path / "none").code == 2
+
+
+def test_slow_disks_are_told_from_fast_ones() -> None:
+    """The median decides, at 20 and 200 ms."""
+    assert machine.judge_fsync(1.0, 500.0).level == "ok"
+    assert machine.judge_fsync(25.0, 30.0).level == "warn"
+    assert machine.judge_fsync(250.0, 300.0).level == "fail"
+
+
+def test_clocks_that_lie_are_named() -> None:
+    """Years behind, another opinion in the file system, and nothing that keeps it in step."""
+    now = machine.BUILT_S + 1000.0
+    assert machine.judge_clock(1.0, 0.0, in_step=True).level == "fail"
+    assert machine.judge_clock(now, 5.0, in_step=True).level == "warn"
+    assert machine.judge_clock(now, 0.1, in_step=False).level == "warn"
+    assert machine.judge_clock(now, 0.1, in_step=None).level == "ok"
+
+
+def test_little_room_and_few_files_are_named(tmp_path: Path) -> None:
+    """Disk space has two thresholds, open files one."""
+    assert machine.disk_space(tmp_path, free=10 * 1024**3).level == "ok"
+    assert machine.disk_space(tmp_path, free=1024**3).level == "warn"
+    assert machine.disk_space(tmp_path, free=1024).level == "fail"
+    assert "ulimit -n" in machine.open_files(limit=256).advice
+
+
+def test_a_taken_port_and_too_many_workers_are_named() -> None:
+    """What would fail at the start is said before."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert machine.port("127.0.0.1", taken.getsockname()[1]).level == "warn"
+    assert machine.cores(10_000).level == "warn"
