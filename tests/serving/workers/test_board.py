@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kaname.clock import ManualClock, SystemClock
+from kaname.clock import ManualClock
 from kaname.errors import Conflict, CorruptData
 from kaname.serving.workers.board import Board, State, board_path, running_board
 from kaname.serving.workers.lock import ProjectLock, holder
@@ -148,7 +148,7 @@ def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_the_board_of_a_running_server(tmp_path: Path) -> None:
     """The command line finds the board only while somebody serves the project."""
     assert running_board(tmp_path) is None
-    lock = ProjectLock(tmp_path, SystemClock())
+    lock = ProjectLock(tmp_path)
     assert running_board(tmp_path) is None
     Board.create(board_path(tmp_path), 1)
     assert running_board(tmp_path) is not None
@@ -158,12 +158,12 @@ def test_the_board_of_a_running_server(tmp_path: Path) -> None:
 
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     """A second lock is refused with the pid and the address of the first; after release it is free."""
-    lock = ProjectLock(tmp_path, SystemClock())
+    lock = ProjectLock(tmp_path)
     lock.announce("http://127.0.0.1:1")
     found = holder(tmp_path)
     assert found is not None
     assert (found.pid, found.url) == (os.getpid(), "http://127.0.0.1:1")
     with pytest.raises(Conflict, match=f"pid {os.getpid()} at http://127.0.0.1:1"):
-        ProjectLock(tmp_path, SystemClock())
+        ProjectLock(tmp_path)
     lock.release()
-    ProjectLock(tmp_path, SystemClock()).release()
+    ProjectLock(tmp_path).release()

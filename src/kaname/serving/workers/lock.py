@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from kaname.clock import Clock
 from kaname.errors import Conflict
 from kaname.serving.workers.types import data_folder
 
-PATIENCE_NS = 300_000_000
+TRIES, PAUSE_S = 15, 0.02
 """How long to insist: someone who only looks (`holder`) holds the lock for microseconds."""
 
 
@@ -26,21 +27,23 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 class ProjectLock:
     """Held by the process that serves a project; raises Conflict, naming the holder, where there is one."""
 
-    def __init__(self, project: Path, clock: Clock) -> None:
+    def __init__(self, project: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         path = data_folder(project) / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        until = clock.monotonic_ns() + PATIENCE_NS
-        while not _try(self._fd, fcntl.LOCK_EX):
-            if clock.monotonic_ns() > until:
-                found = _read(self._fd)
-                os.close(self._fd)
-                raise Conflict(
-                    "this project is being served by another process",
-                    where=str(project),
-                    found=f"pid {found.pid}" + (f" at {found.url}" if found.url else ""),
-                    expected="one server per project folder; stop that one first",
-                )
+        for _ in range(TRIES):
+            if _try(self._fd, fcntl.LOCK_EX):
+                break
+            sleep(PAUSE_S)
+        else:
+            found = _read(self._fd)
+            os.close(self._fd)
+            raise Conflict(
+                "this project is being served by another process",
+                where=str(project),
+                found=f"pid {found.pid}" + (f" at {found.url}" if found.url else ""),
+                expected="one server per project folder; stop that one first",
+            )
         self.announce("")
 
     def announce(self, url: str) -> None:

@@ -64,7 +64,7 @@ class Supervisor:
 
         Raises Conflict if the project is being served already, InvalidInput if the address cannot be bound.
         """
-        self._lock = ProjectLock(self._options.project, self._clock)
+        self._lock = ProjectLock(self._options.project)
         try:
             self._sockets = listening.bind(self._options.host, self._options.port, self._options.workers)
             listening.raise_open_files()
