@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         report.write(page, report.summary(results))
     else:
         (OUT / "benchmarks.md").write_text(page)
-    console.print(page, markup=False, highlight=False)
+    console.print(page, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Figures: {target}")
     return 0
 
