@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,17 @@ def test_nonsense_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x00nonsense")
     with pytest.raises(InvalidInput, match="not an ONNX file"):
         of(tmp_path / "m.onnx")
+
+
+def test_the_model_of_a_new_project_answers_its_sample(tmp_path: Path) -> None:
+    """What `kaname init` copies is a classifier of named irises, and its sample request works."""
+    starter = Path(str(resources.files("kaname.cli") / "starter"))
+    request = ImportRequest(path=starter / "iris.onnx", sample=starter / "iris-sample.json")
+    found = import_here(request, tmp_path, isolated=True)
+    assert found.signature.labels == ("setosa", "versicolor", "virginica")
+    rows = json.loads((starter / "iris-sample.json").read_text())["instances"]
+    label, chances = asked(found, rows)
+    assert label.tolist() == [b"setosa", b"versicolor", b"virginica"]
+    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
+    assert found.profile.exact
+    body_works(found)

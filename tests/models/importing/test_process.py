@@ -60,6 +60,7 @@ def test_an_onnx_file_is_imported_and_profiled_again(tmp_path: Path) -> None:
     found = imported(path, tmp_path / "work")
     assert (found.source, found.runtime, found.signature.task) == ("onnx", "onnx", "other")
     assert found.files.parent == tmp_path / "work"
+    assert list((tmp_path / "work").iterdir()) == [found.files]
     assert [p.name for p in found.files.iterdir()] == ["model.onnx"]
     assert found.profile.splits
     assert found.profile.exact
@@ -107,7 +108,8 @@ def test_a_hostile_pickle_finds_no_network(tmp_path: Path) -> None:
 def test_a_child_that_dies_is_an_error_that_says_how(tmp_path: Path, code: str, says: str) -> None:
     """Signal or exit status, and the end of what it printed."""
     with pytest.raises(ModelFailed, match=says):
-        imported(bomb(tmp_path, code), tmp_path)
+        imported(bomb(tmp_path, code), tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_a_child_that_hangs_is_ended(tmp_path: Path) -> None:

@@ -94,12 +94,15 @@ def run_import(request: ImportRequest, workdir: Path) -> Imported:
             where=str(request.path),
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    job = ImportJob(request=request, workdir=workdir.resolve())
-    # A Python model is the owner's own code and may need the network to load; nothing else does.
-    reply = _ask(job, f"importing {request.path.name}", request.timeout_s, isolate=kind != "python")
-    if reply.imported is None:
-        raise KanameError("the importing process answered something else")
-    return reply.imported
+    # A folder of the child's own: what it leaves behind when it dies goes with it.
+    with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:
+        job = ImportJob(request=request, workdir=Path(own))
+        # A Python model is the owner's own code and may need the network to load; nothing else does.
+        reply = _ask(job, f"importing {request.path.name}", request.timeout_s, isolate=kind != "python")
+        if reply.imported is None:
+            raise KanameError("the importing process answered something else")
+        files = reply.imported.files.rename(workdir.resolve() / reply.imported.files.name)
+    return msgspec.structs.replace(reply.imported, files=files)
 
 
 def reprofile(
