@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from kaname.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from kaname.models.registry import Models
-from kaname.models.types import ModelInfo, VersionInfo, VersionStatus
+from kaname.models.types import ModelInfo, VersionInfo
 from kaname.models.uploads import AddQuery, check, unpacked
+from kaname.models.views import Added, After, Applied, Changed, Metadata, Overrides, Wait
 from kaname.settings import ModelConfig
-from kaname.signature import Feature, Label, OutputSpec, Task
 from kaname.storage.sql.journal import Change
-from kaname.tensors import TensorSpec
-from kaname.web.paging import Limit, Listed, Page, page
+from kaname.web.paging import Listed, Page, page
 from kaname.web.resources import Asked, Reply, Resource, Upload
 
 Settled = Callable[[int, float], list[str]]
@@ -27,65 +25,6 @@ T = TypeVar("T")
 
 MODEL = "/api/v1/models/{model}"
 VERSION = MODEL + "/versions/{version}"
-
-
-class Wait(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long to wait for the workers."""
-
-    wait_s: Annotated[float, Meta(ge=0, le=300, description="Longest wait for all workers to apply it.")] = 30.0
-
-
-class After(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which part of the change journal is asked for."""
-
-    limit: Limit = 100
-    after: Annotated[int, Meta(ge=0, description="Only changes after this number.")] = 0
-
-
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a change has come. It holds as soon as it is in the journal; `laggards` still answer as before."""
-
-    seq: Annotated[int, Meta(description="Number of the change in the journal.")]
-    complete: bool
-    laggards: list[str]
-
-
-class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """A model after a change of what answers. The status is 202 when some workers have not applied it yet."""
-
-    model: ModelInfo
-    applied: Applied
-
-
-class Added(msgspec.Struct, frozen=True, kw_only=True):
-    """A new version, and what a person should know about its import."""
-
-    version: VersionInfo
-    notes: tuple[str, ...]
-    applied: Applied
-
-
-class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version takes and gives. `sample`, posted to `predict`, works."""
-
-    model: str
-    model_id: int
-    version: str
-    status: VersionStatus
-    task: Task
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[OutputSpec, ...]
-    features: tuple[Feature, ...]
-    labels: tuple[Label, ...]
-    sample: dict[str, object] | None
-    predict: Annotated[str, Meta(description="Where to post it.")]
-
-
-class Overrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Single settings by dotted name; the others stay as they are."""
-
-    set: dict[str, object] = {}
-    unset: Annotated[tuple[str, ...], Meta(description="These return to the project's defaults.")] = ()
 
 
 def resources(models: Models, settled: Settled) -> list[Resource]:
@@ -115,7 +54,7 @@ def _reading(models: Models) -> list[Resource]:
         wanted = asked.path.get("version") or model.promoted
         if wanted is None:
             raise NotFound("no version of the model was promoted yet", where=model.name, expected="a promoted version")
-        return _metadata(models.version(model.id, wanted), named="version" in asked.path)
+        return Metadata.of(models.version(model.id, wanted), named="version" in asked.path)
 
     def changes(asked: Asked) -> Listed[Change]:
         query = asked.query(After)
@@ -164,24 +103,6 @@ def _visible(models: Models, asked: Asked) -> ModelInfo:
         expected = f"read or predict:{asked.path['model']}"
         raise Forbidden("the API key lacks a scope", where="Authorization", expected=expected)
     return model
-
-
-def _metadata(version: VersionInfo, *, named: bool) -> Metadata:
-    signature = version.signature
-    at = f"/versions/{version.version}" if named else ""
-    return Metadata(
-        model=version.model,
-        model_id=version.model_id,
-        version=version.version,
-        status=version.status,
-        task=signature.task,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        features=signature.features,
-        labels=signature.labels,
-        sample=version.sample,
-        predict=f"/api/v1/models/{version.model}{at}/predict",
-    )
 
 
 # --- which version answers ------------------------------------------------------------------------------
