@@ -37,18 +37,18 @@ def kaname(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def register() -> str:
-    """Add the trained model as a version named after its training, unless it is there; returns the version."""
+def register() -> bool:
+    """Add the trained model as a version named after its training; returns False when it is there already."""
     version = train.source_stamp()[:8]
-    shown = kaname("model", "show", "delay", version, "--json")
-    if shown.returncode != 0:
-        measured = json.loads(train.METRICS.read_text())
-        metrics = [word for name in METRICS for word in ("--metric", f"september_{name}={measured[name]:.4f}")]
-        model = ("model", "add", "delay", str(train.MODEL), "--sample", str(train.SAMPLE))
-        added = kaname(*model, "--version", version, "--promote", *metrics)
-        if added.returncode != 0:
-            raise SystemExit(f"The model could not be registered:\n{added.stderr or added.stdout}")
-    return version
+    if kaname("model", "show", "delay", version, "--json").returncode == 0:
+        return False
+    measured = json.loads(train.METRICS.read_text())
+    metrics = [word for name in METRICS for word in ("--metric", f"september_{name}={measured[name]:.4f}")]
+    model = ("model", "add", "delay", str(train.MODEL), "--sample", str(train.SAMPLE))
+    added = kaname(*model, "--version", version, "--promote", *metrics)
+    if added.returncode != 0:
+        raise SystemExit(f"The model could not be registered:\n{added.stderr or added.stdout}")
+    return True
 
 
 def free_port() -> int:
