@@ -119,24 +119,28 @@ class Call:
     The input is either `table` (rows of plain Python cells, for tabular models: the batcher writes many of
     them into one matrix at once) or `tensors` (arrays in the signature's order whose first dimension is
     `rows`). `started_ns` and `deadline_ns` are monotonic nanoseconds; a deadline of 0 means none.
-    `arrived_ns` is wall time. `form` is the protocol's own note on how the answer should look. `gone` is set when the caller left: whoever holds the call next may drop it.
+    `arrived_ns` is wall time. `form` is the protocol's own note on how the answer should look, `reply` the
+    door's on where it goes, `trace` the caller's `traceparent`. `gone` is set when the caller left: whoever holds
+    the call next may drop it.
     """
 
     __slots__ = (
-        "_door",
         "_handlers",
         "arrived_ns",
         "deadline_ns",
         "done",
+        "door",
         "form",
         "gone",
         "principal",
+        "reply",
         "request_id",
         "rows",
         "started_ns",
         "table",
         "target",
         "tensors",
+        "trace",
     )
 
     target: Target
@@ -146,7 +150,6 @@ class Call:
         request_id: str,
         principal: Principal,
         door: Door,
-        *,
         rows: int,
         table: Sequence[Row] | None = None,
         tensors: tuple[Tensor, ...] | None = None,
@@ -156,7 +159,7 @@ class Call:
     ) -> None:
         self.request_id = request_id
         self.principal = principal
-        self._door = door
+        self.door = door
         self.rows = rows
         self.table = table
         self.tensors = tensors
@@ -164,6 +167,8 @@ class Call:
         self.started_ns = started_ns
         self.deadline_ns = deadline_ns
         self.form: object = None
+        self.reply: Any = None
+        self.trace: bytes | None = None
         self.done = False
         self.gone = False
         self._handlers: list[Handler] = []
@@ -197,7 +202,7 @@ class Call:
             outcome = kept
         self.done = True
         try:
-            self._door(self, outcome)
+            self.door(self, outcome)
         except Exception:
             LOG.exception("the door failed to deliver the answer of request %s", self.request_id)
 

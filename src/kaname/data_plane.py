@@ -21,7 +21,7 @@ from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
 from kaname.predictions.recorder import Recorder
 from kaname.serving.app import application
-from kaname.serving.exchange import Headers
+from kaname.serving.exchange import Fields
 from kaname.serving.gate import Gate
 from kaname.serving.http import connection_class
 from kaname.serving.json_codec import ProblemEndpoint
@@ -132,7 +132,7 @@ class DataPlane:
         """The control plane as of now, or as it was when it could last be read."""
         try:
             snapshot = self._stores.snapshot()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever the database raises: predictions go on)
             try:
                 snapshot = Snapshot.load(self._snapshot_path)
             except OSError:
@@ -210,14 +210,8 @@ class DataPlane:
             title=settings.name,
         )
 
-    def _may_enter(self, headers: Headers) -> tuple[int, KanameError] | None:
-        host = origin = None
-        for name, value in headers:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-        error = self._guard.refusal(host, origin)
+    def _may_enter(self, fields: Fields) -> tuple[int, KanameError] | None:
+        error = self._guard.refusal(fields.get(b"host"), fields.get(b"origin"))
         return None if error is None else (status_of(error), error)
 
 

@@ -41,7 +41,7 @@ class PredictDoor:
             await self._app(scope, receive, send)
             return
         reply = AsgiReply()
-        incoming = Incoming(_target(scope), list(scope["headers"]), b"")
+        incoming = Incoming(_target(scope), dict(scope["headers"]), b"")
         if not await self._read(endpoint, incoming, receive, reply):
             return
         leaving = asyncio.ensure_future(_left(receive))
@@ -63,7 +63,7 @@ class PredictDoor:
 
     async def _read(self, endpoint: Endpoint, incoming: Incoming, receive: Receive, reply: AsgiReply) -> bool:
         """Read the body and enter the endpoint; False when the caller left while sending."""
-        refused = self._gate.may_enter(incoming.headers)
+        refused = self._gate.may_enter(incoming.fields)
         if refused is not None:
             endpoint.refuse(*refused, incoming, reply)
             return True

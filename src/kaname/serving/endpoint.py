@@ -51,6 +51,7 @@ class PredictEndpoint:
         self,
         *,
         info: VersionInfo,
+        instance: str,
         codec: Codec,
         observe: Step,
         path: Step,
@@ -62,8 +63,12 @@ class PredictEndpoint:
         max_body_bytes: int,
     ) -> None:
         self._target = Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
+        self._instance = instance
         self._refused = refused
         self._codec = codec
+        self._fill = codec.fill
+        self._render = codec.answer
+        self._door = self._answer
         self._path = path
         self._observe = observe
         self._principal_of = principal_of
@@ -75,66 +80,60 @@ class PredictEndpoint:
 
     def enter(self, incoming: Incoming, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop."""
-        headers = dict(incoming.headers)
-        given = headers.get(b"x-request-id")
+        fields = incoming.fields
+        given = fields.get(b"x-request-id")
         request_id = self._ids() if given is None or not _good_id(given) else given.decode()
         try:
-            principal = self._principal_of(headers.get(b"authorization"))
+            principal = self._principal_of(fields.get(b"authorization"))
         except KanameError as error:
             self._refused(error.code)
-            reply.send(*self._codec.refuse(error, _instance(incoming), request_id))
+            reply.send(*self._codec.refuse(error, incoming.path, request_id))
             return
         now = self._monotonic_ns()
-
-        def door(call: Call, outcome: Outcome) -> None:
-            if call.gone:
-                return
-            if type(outcome) is Answer:
-                head, body = self._codec.answer(call, outcome, self._monotonic_ns() - now)
-                if b"traceparent" in headers:
-                    head += b"traceparent: %b\r\n" % headers[b"traceparent"]
-                reply.send(200, head, body)
-            else:
-                assert isinstance(outcome, KanameError)
-                reply.send(*self._codec.refuse(outcome, _instance(incoming), call.request_id))
-
-        call = Call(
-            request_id,
-            principal,
-            door,
-            rows=0,
-            arrived_ns=self._time_ns(),
-            started_ns=now,
-            deadline_ns=now + self._timeout_ns,
-        )
+        call = Call(request_id, principal, self._door, 0, None, None, self._time_ns(), now, now + self._timeout_ns)
         call.target = self._target
+        call.reply = reply
+        call.trace = fields.get(b"traceparent")
         reply.call = call
         self._observe(call)
         try:
-            self._fill(call, incoming, headers)
+            content_type = fields.get(b"content-type")
+            if content_type is not None and content_type != b"application/json":
+                self._check_type(content_type)
+            if b"x-request-timeout-ms" in fields:
+                call.deadline_ns = now + _timeout_ns(fields[b"x-request-timeout-ms"])
+            body = incoming.body
+            if b"content-encoding" in fields:
+                body = inflate(body, fields[b"content-encoding"], self._max_body_bytes)
+            self._fill(call, body, fields)
             self._path(call)
         except Exception as error:  # noqa: BLE001  (the guard: this request only)
             call.fail(as_error(error))
 
+    def _answer(self, call: Call, outcome: Outcome) -> None:
+        """The door of every call from here."""
+        reply = call.reply
+        call.reply = None
+        if call.gone:
+            return
+        if type(outcome) is Answer:
+            head, body = self._render(call, outcome, self._monotonic_ns() - call.started_ns)
+            if call.trace is not None:
+                head += b"traceparent: %b\r\n" % call.trace
+            reply.send(200, head, body)
+        else:
+            assert isinstance(outcome, KanameError)
+            reply.send(*self._codec.refuse(outcome, self._instance, call.request_id))
+
+    def _check_type(self, content_type: bytes) -> None:
+        if not self._codec.accepts(content_type.lower()):
+            found = content_type.decode("latin-1")
+            raise UnsupportedMedia("content type", where="content-type", found=found, expected="application/json")
+
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._codec.refuse(error, _instance(incoming), self._ids(), status))
-
-    def _fill(self, call: Call, incoming: Incoming, headers: HeaderMap) -> None:
-        content_type = headers.get(b"content-type", b"application/json")
-        if content_type != b"application/json" and not self._codec.accepts(content_type.lower()):
-            raise UnsupportedMedia(
-                "content type", where="content-type", found=content_type.decode("latin-1"), expected="application/json"
-            )
-        timeout = headers.get(b"x-request-timeout-ms")
-        if timeout is not None:
-            call.deadline_ns = call.started_ns + _timeout_ns(timeout)
-        body = incoming.body
-        encoding = headers.get(b"content-encoding")
-        if encoding is not None:
-            body = inflate(body, encoding, self._max_body_bytes)
-        self._codec.fill(call, body, headers)
+        reply.send(*self._codec.refuse(error, incoming.path, self._ids(), status))
 
 
 class RefusingEndpoint:
@@ -160,20 +159,16 @@ class RefusingEndpoint:
         """Refuse: first for missing credentials, so that names are not told to strangers."""
         error = self._error
         try:
-            self._principal_of(dict(incoming.headers).get(b"authorization"))
+            self._principal_of(incoming.fields.get(b"authorization"))
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)
-        reply.send(*self._word(error, _instance(incoming), self._ids(), None))
+        reply.send(*self._word(error, incoming.path, self._ids(), None))
 
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._word(error, _instance(incoming), self._ids(), status))
-
-
-def _instance(incoming: Incoming) -> str:
-    return incoming.target.decode("latin-1").partition("?")[0]
+        reply.send(*self._word(error, incoming.path, self._ids(), status))
 
 
 def _good_id(given: bytes) -> bool:

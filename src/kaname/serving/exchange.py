@@ -7,19 +7,25 @@ from typing import Protocol
 from kaname.call import Call
 from kaname.errors import KanameError
 
-Headers = list[tuple[bytes, bytes]]
-"""Names in lower case, in the order they came."""
+Fields = dict[bytes, bytes]
+"""Header values by name in lower case."""
 
 
 class Incoming:
-    """One whole HTTP request; `body` as it came, `target` with its query."""
+    """One whole HTTP request; `body` as it came, `target` with its query, `fields` the headers by name (of several
+    with one name the last)."""
 
-    __slots__ = ("body", "headers", "target")
+    __slots__ = ("body", "fields", "target")
 
-    def __init__(self, target: bytes, headers: Headers, body: bytes) -> None:
+    def __init__(self, target: bytes, fields: Fields, body: bytes) -> None:
         self.target = target
-        self.headers = headers
+        self.fields = fields
         self.body = body
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.decode("latin-1").partition("?")[0]
 
 
 class Reply(Protocol):

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kaname.clock import Clock
 from kaname.errors import KanameError
-from kaname.serving.exchange import Endpoint, Headers
+from kaname.serving.exchange import Endpoint, Fields
 from kaname.settings import ServerSettings
 
 SWEEP_S = 0.25
@@ -45,7 +45,7 @@ class Gate:
         self,
         settings: ServerSettings,
         clock: Clock,
-        may_enter: Callable[[Headers], tuple[int, KanameError] | None],
+        may_enter: Callable[[Fields], tuple[int, KanameError] | None],
         fallback: Endpoint,
     ) -> None:
         self.settings = settings

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
-from kaname.serving.exchange import Endpoint, Incoming
+from kaname.serving.exchange import Endpoint, Fields, Incoming
 from kaname.serving.slots import FULL, SLOW_READER, STARVED, ReadControl, Slot
 
 if TYPE_CHECKING:
@@ -55,8 +55,11 @@ class Connection(HttpToolsProtocol):
         self.slots: deque[Slot] = deque()
         self._phase = IDLE
         self._since_ns = self.gate.now_ns
+        self._message = 0
+        self._chunk = 0
         self._head_bytes = 0
         self._body: bytes | bytearray = b""
+        self._fields: Fields = {}
         self._endpoint: Endpoint | None = None
         self._slot: Slot | None = None
         self._length = 0
@@ -97,9 +100,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self._phase == IDLE:
-            self._since_ns = self.gate.now_ns
-            self._head_bytes = 0
+        self._chunk = len(data)
+        before = self._message
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -109,7 +111,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._malformed(error)
         if self._phase == HEAD and not self._deaf:
-            self._head_bytes += len(data)
+            if self._message == before:  # the chunk in which a head begins may hold other requests before it
+                self._head_bytes += len(data)
             if self._head_bytes > self.gate.settings.max_header_bytes:
                 self._refuse_bytes(431, "the request's head is larger than this server accepts")
 
@@ -132,6 +135,8 @@ class Connection(HttpToolsProtocol):
         self._phase = HEAD
         self._since_ns = self.gate.now_ns
         self._length = 0
+        self._head_bytes = 0
+        self._message += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -147,9 +152,10 @@ class Connection(HttpToolsProtocol):
         self._phase = BODY
         settings = self.gate.settings
         headers = self.headers
-        if len(headers) > settings.max_headers or self._head_size() > settings.max_header_bytes:
+        if len(headers) > settings.max_headers or self._head_too_large():
             self._refuse_bytes(431, "the request's head is larger than this server accepts")
             return
+        self._fields = fields = dict(headers)
         endpoint = self.gate.find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None:
             self._begin_asgi()
@@ -158,7 +164,7 @@ class Connection(HttpToolsProtocol):
         self._body = b""
         slot = self._slot = Slot(self)
         self.slots.append(slot)
-        refused = self.gate.may_enter(headers)
+        refused = self.gate.may_enter(fields)
         if refused is not None:
             self._refuse(slot, *refused)
         elif self._length > settings.max_body_bytes:
@@ -209,7 +215,7 @@ class Connection(HttpToolsProtocol):
             slot.close = True
         if len(self.slots) >= MOST_SLOTS:
             self.control.hold(FULL)
-        endpoint.enter(Incoming(self.url, self.headers, bytes(self._body)), slot)
+        endpoint.enter(Incoming(self.url, self._fields, bytes(self._body)), slot)
 
     # --- the ASGI application ---------------------------------------------------------------------------
 
@@ -335,7 +341,7 @@ class Connection(HttpToolsProtocol):
         self._deaf = True
         self._body = b""
         endpoint = self._endpoint or self.gate.fallback
-        endpoint.refuse(status, error, Incoming(self.url or b"/", self.headers or [], b""), slot)
+        endpoint.refuse(status, error, Incoming(self.url or b"/", dict(self.headers or ()), b""), slot)
 
     def _refuse_bytes(self, status: int, message: str) -> None:
         """Answer bytes that are no request we accept, in their turn."""
@@ -348,14 +354,20 @@ class Connection(HttpToolsProtocol):
     def _malformed(self, error: httptools.HttpParserError) -> None:
         if isinstance(error, httptools.HttpParserCallbackError):
             LOG.error("a fault while reading a request", exc_info=error.__context__)
+            self.transport.abort()  # what became of the request is unknown: no answer is the honest one
+            return
         if self._phase == BODY and self._endpoint is None and not self.cycle.response_complete:
             self.transport.close()  # the application has the head already: it sees a disconnect
             return
         self._phase = HEAD
         self._refuse_bytes(400, f"not an HTTP request: {error}")
 
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _head_too_large(self) -> bool:
+        """The bytes received bound the head's; only when they are too many is it measured."""
+        most = self.gate.settings.max_header_bytes
+        if self._head_bytes + self._chunk <= most:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > most
 
     # --- limits in time and memory ----------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from kaname.call import Answer, Call
 from kaname.errors import KanameError, NotFound
 from kaname.ids import IdSource
-from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Incoming, Reply, header_lines
 from kaname.serving.json_input import JsonInput
 from kaname.serving.json_output import JsonOutput
@@ -17,15 +16,12 @@ class JsonCodec:
     """`POST /api/v1/models/{model}[/versions/{v}]/predict` for one version."""
 
     def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
-        self.fill_table = JsonInput(signature, max_rows).fill
+        self.fill = JsonInput(signature, max_rows).fill
         self._render = JsonOutput(signature, model, version).render
 
     def accepts(self, content_type: bytes) -> bool:
         kind = content_type.partition(b";")[0].strip()
         return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
-
-    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
-        self.fill_table(call, body)
 
     def answer(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
         return _HEAD % call.request_id.encode(), self._render(call, answer, latency_ns)
@@ -57,5 +53,4 @@ class ProblemEndpoint:
         self.refuse(404, NotFound("no such resource"), incoming, reply)
 
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
-        instance = incoming.target.decode("latin-1").partition("?")[0]
-        reply.send(*refusal(error, instance, self._ids(), status))
+        reply.send(*refusal(error, incoming.path, self._ids(), status))

@@ -66,7 +66,7 @@ class JsonInput:
         else:
             self._tensors = _tensor_builder(signature)
 
-    def fill(self, call: Call, body: bytes) -> None:
+    def fill(self, call: Call, body: bytes, _: object = None) -> None:
         """Set the call's rows, its table or tensors, and its form (`features` or `instances`).
 
         Raises InvalidInput, or TooLarge for too many rows.
@@ -81,7 +81,10 @@ class JsonInput:
                 raise InvalidInput("both given", where="body", found="features and instances", expected="one of them")
             call.form = ONE
             call.rows = 1
-            self._fill(call, (one,))
+            if self._encode_row is not None:
+                call.table = (self._encode_row(one, ONE),)
+            else:
+                self._fill(call, (one,))
             return
         many = decoded.instances
         if many is msgspec.UNSET:
@@ -96,10 +99,7 @@ class JsonInput:
     def _fill(self, call: Call, items: Sequence[Any]) -> None:
         if self._encode_row is not None:
             encode = self._encode_row
-            if len(items) == 1:
-                call.table = (encode(items[0], _place(call, 0)),)
-            else:
-                call.table = [encode(item, _place(call, i)) for i, item in enumerate(items)]
+            call.table = [encode(item, _place(call, i)) for i, item in enumerate(items)]
         else:
             assert self._tensors is not None
             call.tensors = self._tensors(items, call)

@@ -64,7 +64,9 @@ def _classified(signature: Signature, probabilities: int, label: int | None) -> 
     names = [str(name) for name in signature.labels]
     shares = '"probabilities":{' + ",".join(f"{_escaped(_text(name))}:%s" for name in names) + "}"
     predicted = [f'"prediction":{_text(name)},"confidence":' for name in signature.labels]
-    by_value = dict(zip(signature.labels, predicted, strict=True))
+    by_value: dict[object, str] = dict(zip(signature.labels, predicted, strict=True))
+    by_value |= {name.encode(): by_value[name] for name in signature.labels if isinstance(name, str)}
+    flat = label is not None and len(signature.outputs[label].shape) == 1
 
     def part(answer: Answer, row: int) -> str:
         values = answer.outputs.as_list(probabilities)[row]
@@ -74,7 +76,8 @@ def _classified(signature: Signature, probabilities: int, label: int | None) -> 
         if label is None:
             head = predicted[values.index(top)]
         else:
-            head = by_value.get(_key(answer.outputs.as_list(label)[row])) or predicted[values.index(top)]
+            value = answer.outputs.as_list(label)[row]
+            head = by_value.get(value if flat else _key(value)) or predicted[values.index(top)]
         return f"{head}{top!r},{shares % tuple(values)}"
 
     return part

@@ -201,7 +201,7 @@ class Node:
             if not endpoint.lasting or len(self._asked) > 1024:
                 self._asked.clear()
         reply = AsgiReply()
-        endpoint.enter(Incoming(f"/api/v1/models/{ref}/predict".encode(), [], body), reply)
+        endpoint.enter(Incoming(f"/api/v1/models/{ref}/predict".encode(), {}, body), reply)
         status, _, answer = await reply.answered
         return status, answer
 

@@ -11,37 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kaname.call import Answer, Call, Handler, Outcome, Step
-from kaname.clock import Clock
+from kaname.call import Call, Handler, Outcome, Step
 from kaname.errors import Forbidden, Overloaded, RateLimited
 from kaname.inference.residency import Residency, Resident
 from kaname.settings import Limits
 
-Meter = Callable[[int, int, str | None], None]
-"""Told of every ended call: rows, latency in nanoseconds, code of the error or None."""
+Meter = Handler
+"""Counts every ended call and returns its outcome as it is."""
 Take = Callable[[int], float]
 """A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
 
 
-def observe(meter: Meter, record: Handler | None, clock: Clock) -> Step:
+def observe(meter: Meter, record: Handler | None) -> Step:
     """Meter every outcome, then hand it to the record, which may keep it until it is on disk.
 
     The one step that does not hand on: the door observes a call before its body is read, so that a body that
     cannot be read is counted and recorded too, and enters the rest of the path afterwards.
     """
-    monotonic_ns = clock.monotonic_ns
 
-    def metered(call: Call, outcome: Outcome) -> Outcome:
-        code = None if isinstance(outcome, Answer) else outcome.code
-        meter(call.rows, monotonic_ns() - call.started_ns, code)
-        return outcome
+    def metered(call: Call) -> None:
+        call.back(meter)
 
-    def step(call: Call) -> None:
-        call.back(metered)
-        if record is not None:
-            call.back(record)
+    def recorded(call: Call) -> None:
+        call.back(meter)
+        call.back(record)  # type: ignore[arg-type]  # only used when it is not None
 
-    return step
+    return metered if record is None else recorded
 
 
 class Admission:
@@ -60,9 +55,11 @@ class Admission:
         """The step in front of `then`."""
         granted = self._granted
         most = self.limits.concurrency
+        unlimited = self._bucket is None
 
         def free(call: Call) -> None:
-            if granted(call):
+            principal = call.principal
+            if (unlimited and principal.may_predict is None and principal.limiter is None) or granted(call):
                 then(call)
 
         def bounded(call: Call) -> None:

@@ -56,21 +56,21 @@ class Router:
         path = urllib.parse.unquote(target.partition(b"?")[0].decode("latin-1"))
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
-                return self._endpoint(ref, None, refusal)
+                return self._endpoint(path, ref, None, refusal)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
-                return self._endpoint(ref, version, refusal)
+                return self._endpoint(path, ref, version, refusal)
             case ["", "v2", "models", ref, "infer"]:
-                return self._endpoint(ref, None, oip_refusal)
+                return self._endpoint(path, ref, None, oip_refusal)
             case ["", "v2", "models", ref, "versions", version, "infer"]:
-                return self._endpoint(ref, version, oip_refusal)
+                return self._endpoint(path, ref, version, oip_refusal)
         return None
 
     def endpoint(self, ref: str, version: str | None, principal_of: PrincipalOf) -> Endpoint:
         """The JSON endpoint of a model for callers inside the process, who are who `principal_of` says."""
-        return self._endpoint(ref, version, refusal, principal_of)
+        return self._endpoint(f"/api/v1/models/{ref}/predict", ref, version, refusal, principal_of)
 
     def _endpoint(
-        self, ref: str, version: str | None, word: Refusal, principal_of: PrincipalOf | None = None
+        self, path: str, ref: str, version: str | None, word: Refusal, principal_of: PrincipalOf | None = None
     ) -> Endpoint:
         facts = self._facts
         principal_of = principal_of or facts.principal_of
@@ -81,12 +81,13 @@ class Router:
         most = facts.settings.inference.max_rows
         kind: type[JsonCodec | OipCodec] = JsonCodec if word is refusal else OipCodec
         codec: Codec = kind(info.signature, info.model, info.version, most)
-        observed, path = self._path(info)
+        observed, steps = self._path(info)
         return PredictEndpoint(
             info=info,
+            instance=path,
             codec=codec,
             observe=observed,
-            path=path,
+            path=steps,
             principal_of=principal_of,
             refused=facts.door_meters.count,
             clock=facts.clock,
@@ -100,7 +101,7 @@ class Router:
         path = self._paths.get(info.id)
         if path is None:
             facts = self._facts
-            observed = observe(facts.meters_of(info).meter(), facts.record_handler(info), facts.clock)
+            observed = observe(facts.meters_of(info).meter(facts.clock), facts.record_handler(info))
             path = observed, facts.admission_of(info).step(infer(facts.residency, facts.want(info)))
             self._paths[info.id] = path
         return path

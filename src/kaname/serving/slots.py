@@ -39,6 +39,7 @@ class Slot:
         """Answer; a second answer is dropped."""
         if self.data is not None:
             return
+        self.call = None  # the call knows its reply: without this, every request would leave a cycle to collect
         connection = self.connection
         if self.close or connection.gate.closing:
             self.close = True
