@@ -27,13 +27,14 @@ from kaname.serving.http import connection_class
 from kaname.serving.json_codec import ProblemEndpoint
 from kaname.serving.loading import ArtefactLoader
 from kaname.serving.node import Alone, Node, Progress
+from kaname.serving.oip import api as oip_api
+from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
 from kaname.serving.snapshot import Snapshot
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.progress import BoardProgress
 from kaname.serving.workers.types import App
 from kaname.serving.workers.watcher import JournalWatcher
-from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.stores import Stores
 from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
@@ -42,6 +43,8 @@ from kaname.web.problems import status_of
 
 LOG = logging.getLogger("kaname.data_plane")
 DRAIN_LOOK_S = 0.01
+SHORTFALLS = ("dropped", "sampled_out", "refused", "failures", "lost")
+"""Counts of the recorder that should stay 0 while the disk keeps up."""
 
 
 class DataPlane:
@@ -169,9 +172,16 @@ class DataPlane:
         events = self._metrics.counter("kaname_recorded_total", "Predictions on disk.")
         self._writer = self._stores.writer(self._slot)
 
+        lost = {
+            name: self._metrics.gauge("kaname_record_shortfall", "Events not on disk, by reason.", reason=name)
+            for name in SHORTFALLS
+        }
+
         def on_commit(seconds: float, count: int, _: int) -> None:
             commits.observe(seconds)
             events.add(count)
+            for name, gauge in lost.items():
+                gauge.set(getattr(recorder.counts, name))
 
         recorder = Recorder(
             self._writer,
@@ -179,7 +189,7 @@ class DataPlane:
             commit_ms=record.commit_ms,
             buffer_bytes=record.buffer_bytes,
             on_commit=on_commit,
-            housekeeping=OrderedErasures(self._stores.events, self._slot, LmdbReader(self._stores.events), self._clock),
+            housekeeping=OrderedErasures(self._stores.events, self._slot, self._stores.log, self._clock),
         )
         recorder.start(self._loop)
         return recorder
@@ -203,12 +213,21 @@ class DataPlane:
             site=site,
             guard=self._guard,
             resources=resources,
-            extra=[],
+            extra=oip_api.routes(
+                NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder),
+                oip_api.authorizer(self.node.principal_of),
+                ids=self._ids,
+                is_ready=self._is_ready,
+                max_rows=settings.inference.max_rows,
+            ),
             metrics_folder=self._metrics_folder,
             live_slots=self._live_slots,
-            is_ready=lambda: self.node.ready and not self.gate.closing,
+            is_ready=self._is_ready,
             title=settings.name,
         )
+
+    def _is_ready(self) -> bool:
+        return self.node.ready and not self.gate.closing
 
     def _may_enter(self, fields: Fields) -> tuple[int, KanameError] | None:
         error = self._guard.refusal(fields.get(b"host"), fields.get(b"origin"))

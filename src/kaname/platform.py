@@ -96,7 +96,7 @@ class Platform:
 
     def apply(self) -> list[str]:
         """Make what `models/*.yaml` declare so; returns a line per change."""
-        return apply_declared(self._stores)
+        return apply_declared(self._stores, "python")
 
     def _running(self) -> DataPlane:
         if self._plane is None:
@@ -137,8 +137,11 @@ def build_worker(project: Path, slot: int, board: Board) -> Worker:
     return DataPlane(Stores(load_valid(project, os.environ)), slot, board)
 
 
-def apply_declared(stores: Stores) -> list[str]:
-    return []
+def apply_declared(stores: Stores, who: str) -> list[str]:
+    """Make what the project's files declare so; returns a line for each step, note and difference left standing."""
+    plan, notes = stores.declarations().apply(who=who)
+    drift = [f"{drift}; it stands until the file changes" for drift in plan.drift]
+    return [*map(str, plan.steps), *notes, *drift]
 
 
 def serve(project: Path, overrides: Mapping[str, object]) -> int:
@@ -152,8 +155,9 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     stores = Stores(loaded)
     try:
         stores.keys.ensure_local_admin(loaded.data)
+        stores.models.collect_garbage()
         if loaded.settings.profile == "local":
-            for line in apply_declared(stores):
+            for line in apply_declared(stores, "serve"):
                 print(line, flush=True)  # noqa: T201  (the command's output)
     finally:
         stores.close()

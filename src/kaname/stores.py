@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from kaname.access.answers import KeptAnswers
 from kaname.access.keys import Keys
 from kaname.clock import Clock, SystemClock
 from kaname.models.importing.process import reprofile, run_import
+from kaname.models.reconcile import Declarations
 from kaname.models.registry import Models
 from kaname.predictions.erasure import erase_everywhere
 from kaname.predictions.reader import PredictionReader
 from kaname.predictions.types import Subject
-from kaname.project import Project
+from kaname.project import Files, Project
 from kaname.serving.snapshot import ModelEntry, Snapshot
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.events.lmdb.reader import LmdbReader
@@ -43,7 +43,14 @@ class Stores:
         self.keys = Keys(self.database, self.clock)
         self.answers = KeptAnswers(self.database, self.clock)
         self.events = data / "events"
-        self.predictions = PredictionReader(LmdbReader(_folder(self.events)), self._erase)
+        self.log = LmdbReader(_folder(self.events))
+        self.predictions = PredictionReader(self.log, self._erase)
+
+    def declarations(self) -> Declarations:
+        """What `models/*.yaml` declare, read anew."""
+        root = self.project.root
+        files = Files(root)
+        return Declarations(self.models, self.database, self.clock, root, files.read, files.locate)
 
     def snapshot(self) -> Snapshot:
         """What a worker answers from, as of now."""
@@ -59,16 +66,14 @@ class Stores:
         )
 
     def _erase(self, subject: Subject) -> int:
-        return erase_everywhere(subject, self.events, LmdbReader(self.events), self.writer)
+        return erase_everywhere(subject, self.events, self.log, self.writer)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and the log."""
+        self.log.close()
         self.database.close()
 
 
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-OpenStores = Callable[[], Stores]

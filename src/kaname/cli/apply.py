@@ -12,19 +12,10 @@ from kaname.cli.check import problems_of
 from kaname.cli.objects import stores_of
 from kaname.cli.output import console, print_json, print_problems, problem_of
 from kaname.models.plan import Plan
-from kaname.models.reconcile import Declarations
-from kaname.project import Files, find, load_valid
-from kaname.stores import Stores
+from kaname.project import find, load_valid
 
 TAKES_AWAY = frozenset({"archive", "unload"})
 """Steps after which something answers no longer."""
-
-
-def declarations_of(stores: Stores) -> Declarations:
-    """The declared models of the project whose stores are open."""
-    root = stores.project.root
-    files = Files(root)
-    return Declarations(stores.models, stores.database, stores.clock, root, files.read, files.locate)
 
 
 def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
@@ -37,7 +28,7 @@ def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
             print_problems(problems)
         return 1
     with stores_of(load_valid(root, os.environ)) as stores:
-        declarations = declarations_of(stores)
+        declarations = stores.declarations()
         plan = declarations.plan()
         if not as_json:
             _print(plan)

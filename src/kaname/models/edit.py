@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, update
 
 from kaname.clock import Clock
-from kaname.errors import Conflict
+from kaname.errors import PreconditionFailed
 from kaname.models import store
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
@@ -33,10 +33,10 @@ class Edit:
         )
 
     def check(self, if_match: str | None) -> None:
-        """Raise Conflict unless `if_match` is None, `*`, or the model's present ETag."""
+        """Raise PreconditionFailed unless `if_match` is None, `*`, or the model's present ETag."""
         found = etag_of(self.model)
         if if_match not in (None, "*", found):
-            raise Conflict(
+            raise PreconditionFailed(
                 "the model has changed since it was read", where=self.model.name, found=found, expected=if_match
             )
 
@@ -79,7 +79,7 @@ def etag_of(model: Row[Any]) -> str:
 
 @contextmanager
 def editing(database: Database, clock: Clock, ref: str | int, who: str, if_match: str | None = None) -> Iterator[Edit]:
-    """A transaction on the model `ref`. Raises NotFound; Conflict when `if_match` is stale."""
+    """A transaction on the model `ref`. Raises NotFound; PreconditionFailed when `if_match` is stale."""
     with database.write() as conn:
         edit = Edit(conn, store.model_row(conn, ref), clock.time_ns() // 1000, who)
         edit.check(if_match)

@@ -8,6 +8,7 @@ from kaname.project.typed import problems_in, read_yaml
 __all__ = [
     "FILE",
     "Document",
+    "Files",
     "Place",
     "Project",
     "find",
