@@ -200,6 +200,9 @@ class Call:
             if kept is None:
                 return
             outcome = kept
+        if self.done:  # a handler has ended the call itself, and then returned or raised
+            DROPPED.count += 1
+            return
         self.done = True
         try:
             self.door(self, outcome)
@@ -208,9 +211,13 @@ class Call:
 
 
 def as_error(error: BaseException) -> KanameError:
-    """`error` itself if a caller may see it, else an internal error that names its type and keeps it as cause."""
+    """`error` itself if a caller may see it, else an internal error that names its type and keeps it as cause.
+
+    What the caller may not see is logged.
+    """
     if isinstance(error, KanameError):
         return error
+    LOG.error("a fault inside the server", exc_info=error)
     wrapped = KanameError(f"{type(error).__name__} inside the server; the log has the details")
     wrapped.__cause__ = error
     return wrapped
