@@ -71,7 +71,7 @@ class Lane:
     def submit(self, call: Call) -> None:
         """The step that ends the request path: the call is answered or failed later, on the loop."""
         pending = self._pending
-        if len(pending) >= self._queue:
+        if len(pending) >= self._queue and not self._shed():
             call.fail(Overloaded("the queue of this model is full", found=f"{len(pending)} waiting", retry_after_s=1.0))
             return
         pending.append(call)
@@ -80,6 +80,13 @@ class Lane:
             call.back(self._forget)
         if not (self._scheduled or self._running):
             self._schedule()
+
+    def _shed(self) -> bool:
+        """Let go of calls at the head that have ended or whose callers have left; whether that made room."""
+        pending = self._pending
+        while pending and (pending[0].done or pending[0].gone):
+            _drop(pending.popleft())
+        return len(pending) < self._queue
 
     def _forget(self, call: Call, outcome: Outcome) -> Outcome:
         self._deadlines.forget(call)
@@ -139,9 +146,7 @@ class Lane:
         while pending:
             call = pending[0]
             if call.done or call.gone:
-                pending.popleft()
-                if not call.done:
-                    call.fail(KanameError("the caller left before the answer"))
+                _drop(pending.popleft())
                 continue
             if calls and (rows + call.rows > best or (self._ragged and not _alike(calls[0], call))):
                 break
@@ -214,6 +219,11 @@ class Lane:
 
         self._on_idle = close
         self._rest()
+
+
+def _drop(call: Call) -> None:
+    if not call.done:
+        call.fail(KanameError("the caller left before the answer"))
 
 
 def _alike(one: Call, other: Call) -> bool:
