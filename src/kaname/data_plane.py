@@ -26,7 +26,7 @@ from kaname.serving.gate import Gate
 from kaname.serving.http import connection_class
 from kaname.serving.json_codec import ProblemEndpoint
 from kaname.serving.loading import ArtefactLoader
-from kaname.serving.node import Alone, Node, Progress
+from kaname.serving.node import SWITCH_S, Alone, Node, Progress
 from kaname.serving.oip import api as oip_api
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
@@ -94,7 +94,18 @@ class DataPlane:
             self._stores.models.seq, self._catch_up, applied=snapshot.number, inline=True, clock=self._clock
         )
         self._watching = self._loop.create_task(self._watcher.run())
+        await self._join()
         self.gate.start()
+
+    async def _join(self) -> None:
+        """Catch up with what the other workers answer from already."""
+        if self._board is None:
+            return
+        activated = self._board.join(self._slot)
+        until = self._loop.time() + SWITCH_S
+        while self.node.snapshot.number < activated and self._loop.time() < until:
+            self._watcher.poke()
+            await asyncio.sleep(DRAIN_LOOK_S)
 
     async def drain(self, timeout_s: float) -> None:
         """Answers say `connection: close` from now on; returns when no request is in progress."""

@@ -134,7 +134,7 @@ def free_slot(stores: Stores) -> int:
 
 def build_worker(project: Path, slot: int, board: Board) -> Worker:
     """The application of one worker process."""
-    return DataPlane(Stores(load_valid(project, os.environ)), slot, board)
+    return DataPlane(Stores(load_valid(project, os.environ), patient=True), slot, board)
 
 
 def apply_declared(stores: Stores, who: str) -> list[str]:

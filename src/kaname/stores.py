@@ -24,12 +24,13 @@ from kaname.storage.sql.database import Database
 class Stores:
     """The control plane of one project, opened. Closing it leaves nothing running."""
 
-    def __init__(self, project: Project, clock: Clock | None = None) -> None:
+    def __init__(self, project: Project, clock: Clock | None = None, *, patient: bool = False) -> None:
+        """`patient`: a database that cannot be opened now raises only when it is used."""
         self.project = project
         self.clock = clock or SystemClock()
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
-        self.database = Database.open(f"sqlite:///{data / 'control.db'}")
+        self.database = (Database.later if patient else Database.open)(f"sqlite:///{data / 'control.db'}")
         self.artefacts = ArtefactStore(data / "artefacts")
         self.models = Models(
             self.database,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -12,6 +13,7 @@ from kaname.cli import objects
 from kaname.cli.output import console, print_json, table
 from kaname.models.types import ModelInfo
 from kaname.project import Project, find, load_valid
+from kaname.serving.workers.lock import holder
 
 WAIT_S = 2.0
 
@@ -39,15 +41,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def report(project: Project) -> Report:
     """What is known of `project`; opens its registry and asks its server."""
-    server = project.settings.server
     with objects.stores_of(project) as stores:
         models = stores.models
         lines = [_line(model, len(models.versions(model.id))) for model in models.list()]
         journal = models.seq()
+    address = address_of(project)
     return Report(
         project=str(project.root),
-        address=f"http://{server.host}:{server.port}",
-        server=ask_ready(server.host, server.port),
+        address=address,
+        server=ask_ready(address),
         models=lines,
         journal=journal,
     )
@@ -57,9 +59,19 @@ def _line(model: ModelInfo, versions: int) -> ModelLine:
     return ModelLine(name=model.name, answers=model.promoted, versions=versions, loaded=model.loaded)
 
 
-def ask_ready(host: str, port: int) -> str:
-    """What `/health/ready` of the server at `host`:`port` says, in one line."""
-    connection = http.client.HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port, timeout=WAIT_S)  # noqa: S104  (compared, not bound)
+def address_of(project: Project) -> str:
+    """Where the project's server answers: as it says itself while it runs, else as the settings say."""
+    running = holder(project.root)
+    server = project.settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return running.url if running is not None and running.url else f"http://{host}:{server.port}"
+
+
+def ask_ready(address: str) -> str:
+    """What `/health/ready` of the server at `address` says, in one line."""
+    where = urlsplit(address)
+    host = "127.0.0.1" if where.hostname in ("0.0.0.0", "::") else str(where.hostname)  # noqa: S104  (compared, not bound)
+    connection = http.client.HTTPConnection(host, where.port, timeout=WAIT_S)
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()

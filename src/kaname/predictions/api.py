@@ -19,8 +19,10 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     model: Annotated[str | None, Meta(description="Name of a model; all when absent.")] = None
     status: Annotated[Status | None, Meta(description="`ok` or `error`.")] = None
-    since_us: Annotated[int | None, Meta(ge=0, description="Not before, µs since the Unix epoch.")] = None
-    until_us: Annotated[int | None, Meta(ge=0, description="Before, µs since the Unix epoch.")] = None
+    since_us: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Not before, µs since the Unix epoch.")] = (
+        None
+    )
+    until_us: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Before, µs since the Unix epoch.")] = None
     last: Annotated[int, Meta(ge=1, le=1000, description="Most events in the answer.")] = 100
 
 

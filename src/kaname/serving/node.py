@@ -59,8 +59,10 @@ class Progress(Protocol):
     def prepared(self, number: int) -> None:
         """Everything of change `number` is loaded and warm here."""
 
-    def wait_turn(self, number: int, timeout_s: float) -> None:
-        """Activate `number` as soon as every worker has prepared it, or when time is over. Blocks: on a thread."""
+    def wait_turn(self, number: int, timeout_s: float) -> bool:
+        """Activate `number` as soon as every worker has prepared it, or when time is over. Blocks: on a thread.
+
+        False when another worker has prepared a newer change instead: that one is to be prepared here, too."""
 
     def applied(self, number: int) -> None:
         """Requests are answered as of change `number`."""
@@ -78,8 +80,8 @@ class Alone:
     def prepared(self, number: int) -> None:
         self._number = max(self._number, number)
 
-    def wait_turn(self, number: int, timeout_s: float) -> None:
-        return
+    def wait_turn(self, number: int, timeout_s: float) -> bool:
+        return True
 
     def applied(self, number: int) -> None:
         return
@@ -112,6 +114,7 @@ class Node:
         self._loader = loader
         self._buckets = buckets
         self._progress = progress
+        gate.activated = progress.activated
         self._crew = Crew(settings.inference.worker_threads, loop)
         self._deadlines = Deadlines(clock, loop)
         self.loop = loop
@@ -126,6 +129,7 @@ class Node:
         self.principals = Principals((), buckets)
         self.ready = False
         self._wanted: set[int] = set()
+        self._promoted: set[int] = set()
 
     # --- snapshots --------------------------------------------------------------------------------------
 
@@ -154,14 +158,29 @@ class Node:
             await self.residency.load(v for entry in snapshot.models for v in self._needed(entry))
             if snapshot is not self._newest:
                 continue
-            self.gate.prepare(snapshot.number, lambda: self._switch(snapshot))  # noqa: B023  (called before the next turn)
+            self.gate.prepare(snapshot.number, lambda: self._switch(self._activated(snapshot)))  # noqa: B023  (called before the next turn)
             self._progress.prepared(snapshot.number)
-            await asyncio.to_thread(self._progress.wait_turn, snapshot.number, SWITCH_S)
+            if not await asyncio.to_thread(self._progress.wait_turn, snapshot.number, SWITCH_S):
+                continue
             self.gate.switch()
             self.ready = True
             self._progress.applied(snapshot.number)
+            self._forget_superseded(snapshot)
             used = {v.id for e in snapshot.models if e.info.loaded for v in e.versions}
             self.residency.keep(used & self._wanted)
+
+    def _forget_superseded(self, snapshot: Snapshot) -> None:
+        """What answered stays in memory while a rollback may return to it, and no longer."""
+        stay = set()
+        for entry in snapshot.models:
+            stay |= {v.id for v in entry.versions if v.version in (entry.info.promoted, entry.info.previous)}
+        self._wanted -= self._promoted - stay
+        self._promoted &= stay
+
+    def _activated(self, snapshot: Snapshot) -> Snapshot:
+        """What answers once `snapshot` is activated: its promotions, and what needs no loading as of the newest one
+        (a key revoked meanwhile stays revoked)."""
+        return snapshot if snapshot is self._newest else _without_promotions(self._newest, snapshot)
 
     def _switch(self, snapshot: Snapshot) -> None:
         """Answer from `snapshot`: one request is answered by the old or the new one, never by both."""
@@ -183,6 +202,7 @@ class Node:
         promoted = entry.promoted
         if promoted is not None:
             self._wanted.add(promoted.id)
+            self._promoted.add(promoted.id)
         return [version for version in entry.versions if version.id in self._wanted]
 
     def want(self, info: VersionInfo) -> Resident:

@@ -45,6 +45,12 @@ class State(IntEnum):
     READY = 2
     DRAINING = 3
     DEAD = 4
+    JOINING = 5
+    """Ready but for the changes that were activated while it started: others wait for it, clients do not reach it."""
+
+
+ANSWERING = frozenset({State.READY, State.JOINING, State.DRAINING})
+"""Workers that answer requests or are about to; one that drains still does on open connections."""
 
 
 class SlotView(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +79,7 @@ class Board:
         self._sleep = sleep
         self._loading = threading.Lock()
         self._writing = threading.Lock()
+        self._activating = threading.Lock()
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         size = os.fstat(self._fd).st_size
         if size < 8 * HEADER_CELLS:
@@ -122,6 +129,13 @@ class Board:
     def set_state(self, slot: int, state: State) -> None:
         """Where the worker of `slot` is; its pid is this process'."""
         self._write(slot, {_STATE: state, _PID: os.getpid(), _HEARTBEAT: self._clock.monotonic_ns()})
+
+    def join(self, slot: int) -> int:
+        """From now on changes wait for this worker, too. Returns the newest change that the others answer from: the
+        worker catches up to it before it accepts connections, or its clients would see what others no longer give."""
+        with self._all_locked():
+            self.set_state(slot, State.JOINING)
+            return self.activated
 
     def beat(self, slot: int) -> None:
         """A sign of life."""
@@ -176,7 +190,7 @@ class Board:
     def live_slots(self) -> set[int]:
         """Slots whose worker's gauges mean something (`telemetry.expose`)."""
         views = [self.view(slot) for slot in range(self.slots)]
-        return {view.slot for view in views if view.state in (State.STARTING, State.READY, State.DRAINING)}
+        return {view.slot for view in views if view.state not in (State.FREE, State.DEAD)}
 
     def laggards(self, number: int) -> list[str]:
         """A sentence for each live, ready worker that does not yet answer as of journal number `number`."""
@@ -207,17 +221,31 @@ class Board:
         return self._cells[_ACTIVATED]
 
     def may_activate(self, number: int) -> bool:
-        """Whether every live, ready worker has prepared `number`."""
-        return all(view.prepared >= number for view in self.ready())
+        """Whether every worker that answers, or soon will, has prepared `number`."""
+        return all(view.prepared >= number for view in self._answering())
+
+    def is_skipped(self, number: int) -> bool:
+        """Whether a worker has prepared a newer change instead: it could not answer from `number`, so that the others
+        have to prepare the newer one as well."""
+        return any(view.prepared > number for view in self._answering())
+
+    def _answering(self) -> list[SlotView]:
+        views = [self.view(slot) for slot in range(self.slots)]
+        return [view for view in views if view.state in ANSWERING and _alive(view.pid)]
+
+    def activate_if_prepared(self, number: int) -> bool:
+        """`activate` if `may_activate`; no worker joins in between. Returns whether `number` is activated."""
+        if not self.may_activate(number):
+            return False
+        with self._all_locked():
+            if self.may_activate(number) and not self.is_skipped(number):
+                self._cells[_ACTIVATED] = max(self._cells[_ACTIVATED], number)
+        return self.activated >= number
 
     def activate(self, number: int) -> None:
         """Make all workers that have prepared `number` answer from it, from this instant; never goes back."""
-        with self._writing:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            try:
-                self._cells[_ACTIVATED] = max(self._cells[_ACTIVATED], number)
-            finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        with self._all_locked():
+            self._cells[_ACTIVATED] = max(self._cells[_ACTIVATED], number)
 
     # --- quarantine ------------------------------------------------------------------------------------
 
@@ -239,6 +267,16 @@ class Board:
         for i in QUARANTINE:
             if self._cells[i] == version_id:
                 self._cells[i] = 0
+
+    @contextmanager
+    def _all_locked(self) -> Iterator[None]:
+        """Alone among all threads of all processes."""
+        with self._activating:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _write(self, slot: int, cells: dict[int, int]) -> None:
         base = HEADER_CELLS + SLOT_CELLS * slot

@@ -22,14 +22,17 @@ class BoardProgress:
     def prepared(self, number: int) -> None:
         self._board.report_prepared(self._slot, number)
 
-    def wait_turn(self, number: int, timeout_s: float) -> None:
+    def wait_turn(self, number: int, timeout_s: float) -> bool:
         """Whoever first sees that all have prepared `number` activates it; so does time."""
         until = time.monotonic() + timeout_s
-        while self._board.activated < number:
-            if self._board.may_activate(number) or time.monotonic() > until:
+        while self._board.activated < number and not self._board.activate_if_prepared(number):
+            if time.monotonic() > until:
                 self._board.activate(number)
-                return
+                return True
             time.sleep(LOOK_S)
+            if self._board.is_skipped(number):
+                return self._board.activated >= number
+        return True
 
     def applied(self, number: int) -> None:
         self._board.report_applied(self._slot, number)

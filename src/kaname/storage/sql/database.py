@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from kaname.errors import InvalidInput, Unavailable
+from kaname.errors import CorruptData, InvalidInput, Unavailable
 from kaname.storage.sql import upgrade
 from kaname.storage.sql.watch import JournalWatch
 
@@ -27,9 +28,11 @@ class Database:
     poll that is not fair. Transactions do not nest: a `write` inside a `write` would wait for itself.
     """
 
-    def __init__(self, engine: Engine, watch: JournalWatch) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
-        self._watch = watch
+        self._path = path
+        self._watch: JournalWatch | None = None
+        self._opening = threading.Lock()
         self._writing = threading.Lock()
 
     @classmethod
@@ -37,19 +40,22 @@ class Database:
         """Open `sqlite:///path`, creating the file and bringing its schema up to date.
 
         `busy_s`: how long a writer waits for another process. Raises InvalidInput for another kind of database,
-        Conflict when the schema is newer than this code, Unavailable when the file cannot be opened or stays locked.
+        Conflict when the schema is newer than this code, Unavailable when the file cannot be opened or stays locked,
+        CorruptData when it is no database.
         """
-        parsed = _parse(url)
-        path = Path(str(parsed.database))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        engine = _engine(parsed, busy_s)
+        database = cls.later(url, busy_s=busy_s)
         try:
-            with _explained(path):
-                upgrade.to_head(engine, path)
-            return cls(engine, JournalWatch(path, busy_s))
+            database._opened()
         except BaseException:
-            engine.dispose()
+            database.close()
             raise
+        return database
+
+    @classmethod
+    def later(cls, url: str, *, busy_s: float = _BUSY_S) -> Database:
+        """The same, opened at its first use: each use raises what `open` does until the file can be opened."""
+        parsed = _parse(url)
+        return cls(_engine(parsed, busy_s), Path(str(parsed.database)))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -68,17 +74,28 @@ class Database:
 
     def journal_number(self) -> int:
         """The number of the last committed change, cheap enough to ask every 20 ms (see `JournalWatch`)."""
-        return self._watch.number()
+        with _explained(self._path):
+            return (self._watch or self._opened()).number()
 
     def close(self) -> None:
         """Close all connections; nothing is called afterwards."""
-        self._watch.close()
+        if self._watch is not None:
+            self._watch.close()
         self._engine.dispose()
+
+    def _opened(self) -> JournalWatch:
+        with self._opening, _explained(self._path):
+            if self._watch is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                upgrade.to_head(self._engine, self._path)
+                self._watch = JournalWatch(self._path)
+            return self._watch
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        path = Path(str(self._engine.url.database))
-        with _explained(path), self._engine.connect() as conn:
+        if self._watch is None:
+            self._opened()
+        with _explained(self._path), self._engine.connect() as conn:
             conn.execution_options(**{_BEGIN: begin})
             with conn.begin():
                 yield conn
@@ -117,11 +134,16 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what the disk or another process does to us into an error that says so."""
     try:
         yield
-    except OperationalError as error:
-        reason = str(error.orig)
+    except (OperationalError, sqlite3.OperationalError) as error:
+        reason = str(error.orig if isinstance(error, OperationalError) else error)
         if not any(word in reason for word in ("locked", "busy", "full", "readonly", "unable to open", "disk I/O")):
             raise
         hint = "another process holds it" if "locked" in reason or "busy" in reason else "check the disk"
         raise Unavailable(
             f"the database cannot be used now ({reason}): {hint}", where=str(path), retry_after_s=1.0
         ) from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        reason = str(error.orig if isinstance(error, DatabaseError) else error)
+        if not any(word in reason for word in ("malformed", "not a database")):
+            raise
+        raise CorruptData(f"the database is damaged ({reason}): restore it from a copy", where=str(path)) from error

@@ -6,6 +6,9 @@ import sqlite3
 import threading
 from pathlib import Path
 
+BUSY_S = 0.005
+"""Asked on an event loop, it must not wait for whoever holds the file; the next question is soon."""
+
 
 class JournalWatch:
     """The journal's number, re-read only after another connection committed.
@@ -14,9 +17,9 @@ class JournalWatch:
     committed. This connection never writes, so an unchanged value means an unchanged journal (5 µs to ask).
     """
 
-    def __init__(self, path: Path, busy_s: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._conn = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        self._conn = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._seen: int | None = None
         self._number = 0
 
