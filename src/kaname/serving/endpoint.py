@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kaname.call import Answer, Call, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
-from kaname.errors import InvalidInput, KanameError, TooLarge, UnsupportedMedia
+from kaname.errors import Forbidden, InvalidInput, KanameError, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
 from kaname.models.types import VersionInfo
 from kaname.serving.exchange import Incoming, Reply
@@ -144,22 +144,29 @@ class RefusingEndpoint:
     def __init__(
         self,
         error: KanameError,
+        model: str,
         word: Refusal,
         principal_of: PrincipalOf,
         ids: IdSource,
         refused: Callable[[str], None],
     ) -> None:
         self._error = error
+        self._model = model
         self._word = word
         self._principal_of = principal_of
         self._ids = ids
         self._refused = refused
 
     def enter(self, incoming: Incoming, reply: Reply) -> None:
-        """Refuse: first for missing credentials, so that names are not told to strangers."""
+        """Refuse: first for missing credentials or scopes, so that names are not told to strangers."""
         error = self._error
         try:
-            self._principal_of(incoming.fields.get(b"authorization"))
+            principal = self._principal_of(incoming.fields.get(b"authorization"))
+            mine = principal.may_predict
+            if mine is not None and self._model not in mine and "read" not in principal.scopes:
+                error = Forbidden(
+                    "this key may not predict with this model", where=self._model, expected=f"predict:{self._model}"
+                )
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)

@@ -238,6 +238,10 @@ class Node:
                 return entry
         raise NotFound("no such model", where="model", found=ref, expected=_similar(ref, self.snapshot))
 
+    def name_of(self, ref: str) -> str:
+        """The name of a model called by name or number; what it was called, where there is no such model."""
+        return next((e.info.name for e in self.snapshot.models if ref in (e.info.name, str(e.info.id))), ref)
+
     def version(self, ref: str, version: str | None) -> VersionInfo:
         """A version by name, or the promoted one. Raises NotFound, or Unavailable when the model is unloaded or
         nothing has been promoted."""

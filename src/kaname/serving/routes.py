@@ -35,6 +35,7 @@ class Facts(Protocol):
     residency: Residency
     door_meters: DoorMeters
 
+    def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
     def want(self, info: VersionInfo) -> Resident: ...
     def config_of(self, info: VersionInfo) -> ModelConfig: ...
@@ -77,7 +78,7 @@ class Router:
         try:
             info = facts.version(ref, version)
         except KanameError as error:
-            return RefusingEndpoint(error, word, principal_of, facts.ids, facts.door_meters.count)
+            return RefusingEndpoint(error, facts.name_of(ref), word, principal_of, facts.ids, facts.door_meters.count)
         most = facts.settings.inference.max_rows
         kind: type[JsonCodec | OipCodec] = JsonCodec if word is refusal else OipCodec
         codec: Codec = kind(info.signature, info.model, info.version, most)
