@@ -208,7 +208,7 @@ class DataPlane:
     def _application(self) -> App:
         settings, stores = self._stores.project.settings, self._stores
         site = Site(
-            authenticate=lambda header: self.node.principal_of(header),
+            authenticate=lambda header: self.node.principals.of(header),
             ids=self._ids,
             answers=stores.answers,
             spool=_folder(stores.project.data / "work"),
@@ -226,7 +226,7 @@ class DataPlane:
             resources=resources,
             extra=oip_api.routes(
                 NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder),
-                oip_api.authorizer(self.node.principal_of),
+                oip_api.authorizer(site.authenticate),
                 ids=self._ids,
                 is_ready=self._is_ready,
                 max_rows=settings.inference.max_rows,

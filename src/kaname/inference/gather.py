@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 
 import numpy as np
 
@@ -14,7 +15,16 @@ from kaname.tensors import FLOATS, NUMPY_OF, Tensor
 
 Gather = Callable[[Sequence[Call]], tuple[Tensor, ...]]
 """The inputs of one run over all calls' rows, in call order. Raises InvalidInput (or a numpy error) when any
-row does not fit; the caller then gathers call by call to find whose."""
+row does not fit; the caller then gathers call by call to find whose. Runs in `strict_context()`, so that a number
+too large for its datatype raises instead of becoming infinity."""
+
+
+def strict_context() -> Context:
+    """A context in which numpy raises on overflow. numpy keeps this per context, and entering one costs nothing where a
+    callback runs in it anyway; `np.errstate` around every gather would cost more than the gather of a small batch."""
+    context = copy_context()
+    context.run(np.seterr, over="raise")
+    return context
 
 
 def gather_for(signature: Signature) -> Gather:
@@ -43,8 +53,7 @@ def _matrix(signature: Signature) -> Gather:
         rows = _tables(calls)
         if rows is None:
             return _concatenate([spread(call) for call in calls])
-        with np.errstate(over="raise"):
-            return (np.array(rows, dtype),)
+        return (np.array(rows, dtype),)
 
     return gather
 
@@ -58,12 +67,10 @@ def _columns(signature: Signature) -> Gather:
         rows = _tables(calls)
         if rows is None:
             return _concatenate([spread(call) for call in calls])
-        with np.errstate(over="raise"):
-            columns = zip(*rows, strict=True)
-            return tuple(
-                np.array(column, dtype).reshape(shape)
-                for column, dtype, shape in zip(columns, dtypes, shapes, strict=True)
-            )
+        columns = zip(*rows, strict=True)
+        return tuple(
+            np.array(column, dtype).reshape(shape) for column, dtype, shape in zip(columns, dtypes, shapes, strict=True)
+        )
 
     return gather
 
@@ -77,14 +84,11 @@ def _splitter(signature: Signature) -> Callable[[Call], Call]:
     def spread(call: Call) -> Call:
         if call.tensors is None:
             assert call.table is not None
-            with np.errstate(over="raise"):
-                if matrix:
-                    call.tensors = (np.array(call.table, dtypes[0]),)
-                else:
-                    columns = zip(*call.table, strict=True)
-                    call.tensors = tuple(
-                        np.array(c, d).reshape(s) for c, d, s in zip(columns, dtypes, shapes, strict=True)
-                    )
+            if matrix:
+                call.tensors = (np.array(call.table, dtypes[0]),)
+            else:
+                columns = zip(*call.table, strict=True)
+                call.tensors = tuple(np.array(c, d).reshape(s) for c, d, s in zip(columns, dtypes, shapes, strict=True))
         return call
 
     return spread

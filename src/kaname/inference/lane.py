@@ -10,11 +10,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from kaname.call import Call, Outcome, Outputs, as_error
+from kaname.call import Answer, Call, Outcome, Outputs, as_error
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
 from kaname.inference.crew import Crew
-from kaname.inference.gather import check_table, gather_for
+from kaname.inference.gather import check_table, gather_for, strict_context
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Session
 from kaname.signature import Signature
@@ -57,6 +57,7 @@ class Lane:
         self._queue = queue
         self._delay_s = max_delay_ms / 1000
         self._ran = ran
+        self._context = strict_context()
         self._pending: deque[Call] = deque()
         self._scheduled = False
         self._running = False
@@ -95,10 +96,10 @@ class Lane:
     def _schedule(self) -> None:
         if self._delay_s and len(self._pending) < self._best_rows:
             if self._alarm is None:
-                self._alarm = self._loop.call_later(self._delay_s, self._flush)
+                self._alarm = self._loop.call_later(self._delay_s, self._flush, context=self._context)
             return
         self._scheduled = True
-        self._loop.call_soon(self._flush)
+        self._loop.call_soon(self._flush, context=self._context)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -115,7 +116,7 @@ class Lane:
             self._rest()
         else:
             self._running = True
-            self._crew.post(lambda: self._on_thread(calls))
+            self._crew.post(lambda: strict_context().run(self._on_thread, calls))
 
     def _on_thread(self, calls: list[Call]) -> None:
         assert self._crew is not None
@@ -195,12 +196,12 @@ class Lane:
             self._ran(sum(call.rows for call in calls), took)
         if isinstance(result, Outputs):
             if len(calls) == 1:
-                calls[0].answer(result, 0, None)
+                calls[0].end(Answer(result, 0, None))
                 return
             start = 0
             for call in calls:
                 stop = start + call.rows
-                call.answer(result, start, stop)
+                call.end(Answer(result, start, stop))
                 start = stop
             return
         for call, own in zip(calls, result, strict=True):

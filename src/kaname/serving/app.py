@@ -47,7 +47,7 @@ def application(
         *endpoints.routes(listed, site),
     ]
     starlette = Starlette(routes=routes, exception_handlers=_handlers(site.ids))
-    return Guarded(PredictDoor(gate, starlette), guard, site.ids)
+    return PredictDoor(gate, Guarded(starlette, guard, site.ids))
 
 
 def _document(resources: list[Resource], title: str) -> dict[str, Any]:

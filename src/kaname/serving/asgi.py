@@ -42,7 +42,10 @@ class PredictDoor:
             return
         reply = AsgiReply()
         incoming = Incoming(_target(scope), dict(scope["headers"]), b"")
-        if not await self._read(endpoint, incoming, receive, reply):
+        refused = self._gate.refusal(scope["headers"], incoming.fields, scope["http_version"])
+        if refused is not None:
+            endpoint.refuse(*refused, incoming, reply)
+        elif not await self._read(endpoint, incoming, receive, reply):
             return
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -63,10 +66,6 @@ class PredictDoor:
 
     async def _read(self, endpoint: Endpoint, incoming: Incoming, receive: Receive, reply: AsgiReply) -> bool:
         """Read the body and enter the endpoint; False when the caller left while sending."""
-        refused = self._gate.may_enter(incoming.fields)
-        if refused is not None:
-            endpoint.refuse(*refused, incoming, reply)
-            return True
         most = self._gate.settings.max_body_bytes
         body = bytearray()
         more = True

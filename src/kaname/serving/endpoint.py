@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from kaname.call import Answer, Call, Outcome, Principal, Step, Target, as_error
+from kaname.call import LOG, Answer, Call, Handler, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
@@ -43,7 +43,7 @@ Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]
 
 
 class PredictEndpoint:
-    """Both doors enter here. `observe` sees the call first, `path` is what follows once its input is known."""
+    """Both doors enter here. `observers` see every outcome, `path` is what follows once the input is known."""
 
     lasting = True
 
@@ -53,7 +53,7 @@ class PredictEndpoint:
         info: VersionInfo,
         instance: str,
         codec: Codec,
-        observe: Step,
+        observers: tuple[Handler, ...],
         path: Step,
         principal_of: PrincipalOf,
         refused: Callable[[str], None],
@@ -70,7 +70,7 @@ class PredictEndpoint:
         self._render = codec.answer
         self._door = self._answer
         self._path = path
-        self._observe = observe
+        self._observers = observers
         self._principal_of = principal_of
         self._time_ns = clock.time_ns
         self._monotonic_ns = clock.monotonic_ns
@@ -90,12 +90,14 @@ class PredictEndpoint:
             reply.send(*self._codec.refuse(error, incoming.path, request_id))
             return
         now = self._monotonic_ns()
-        call = Call(request_id, principal, self._door, 0, None, None, self._time_ns(), now, now + self._timeout_ns)
+        call = Call(
+            request_id, principal, self._door, 0, None, None,
+            self._time_ns(), now, now + self._timeout_ns, self._observers,
+        )  # fmt: skip
         call.target = self._target
         call.reply = reply
         call.trace = fields.get(b"traceparent")
         reply.call = call
-        self._observe(call)
         try:
             content_type = fields.get(b"content-type")
             if content_type is not None and content_type != b"application/json":
@@ -117,7 +119,12 @@ class PredictEndpoint:
         if call.gone:
             return
         if type(outcome) is Answer:
-            head, body = self._render(call, outcome, self._monotonic_ns() - call.started_ns)
+            try:
+                head, body = self._render(call, outcome, self._monotonic_ns() - call.started_ns)
+            except Exception as error:  # noqa: BLE001  (the guard: a door that fails would leave the caller waiting)
+                LOG.exception("request %s: the answer could not be written", call.request_id)
+                reply.send(*self._codec.refuse(as_error(error), self._instance, call.request_id))
+                return
             if call.trace is not None:
                 head += b"traceparent: %b\r\n" % call.trace
             reply.send(200, head, body)
@@ -210,6 +217,9 @@ def inflate(body: bytes, encoding: bytes, most: int) -> bytes:
         raise InvalidInput(f"the body is not valid {name.decode()}: {error}", where="body") from None
     if len(plain) > most:
         raise TooLarge("body after decompression", where="body", found="more", expected=f"at most {most} bytes")
+    if inflater.unused_data:
+        found = f"{len(inflater.unused_data)} bytes"
+        raise InvalidInput(f"bytes behind the end of the {name.decode()} body", where="body", found=found)
     if not inflater.eof:
         raise InvalidInput(f"the {name.decode()} body ends early", where="body", found=f"{len(body)} bytes")
     return plain

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kaname.clock import Clock
-from kaname.errors import KanameError
+from kaname.errors import InvalidInput, KanameError
 from kaname.serving.exchange import Endpoint, Fields
 from kaname.settings import ServerSettings
 
@@ -65,7 +65,7 @@ class Gate:
         """The newest change that all workers answer from."""
         self._number = 0
         self._switch: Callable[[], None] | None = None
-        self._starved: deque[Swept] = deque()
+        self.starved: deque[Swept] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def find(self, target: bytes) -> Endpoint | None:
@@ -80,6 +80,17 @@ class Gate:
                     self.known = {}
                 self.known[target] = endpoint
         return endpoint
+
+    def refusal(
+        self, headers: list[tuple[bytes, bytes]], fields: Fields, version: str
+    ) -> tuple[int, KanameError] | None:
+        """`may_enter`, and that there is one Host (in HTTP/1.0 at most one), as RFC 9112 wants it refused otherwise."""
+        if len(fields) != len(headers) or b"host" not in fields:
+            hosts = sum(name == b"host" for name, _ in headers)
+            if hosts > 1 or (not hosts and version == "1.1"):
+                found = str(hosts)
+                return 400, InvalidInput("a request needs one Host header", where="Host", found=found, expected="1")
+        return self.may_enter(fields)
 
     def swap(self, resolve: Resolve) -> None:
         """Answer by a new snapshot from the next request on."""
@@ -99,12 +110,12 @@ class Gate:
 
     def starve(self, connection: Swept) -> None:
         """Remember a connection that waits for room."""
-        self._starved.append(connection)
+        self.starved.append(connection)
 
     def free(self, size: int) -> None:
         """Give bytes back and let as many starved connections go on as there is room for."""
         self.held_bytes -= size
-        starved = self._starved
+        starved = self.starved
         while starved and (not self.held_bytes or self.held_bytes + starved[0].wanted_bytes() <= self.inflight_bytes):
             starved.popleft().resume()
 

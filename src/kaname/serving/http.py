@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
 from kaname.serving.exchange import Endpoint, Fields, Incoming
-from kaname.serving.slots import FULL, SLOW_READER, STARVED, ReadControl, Slot
+from kaname.serving.slots import APP, FULL, SLOW_READER, STARVED, ReadControl, Slot
 
 if TYPE_CHECKING:
     from kaname.serving.gate import Gate
@@ -66,7 +66,7 @@ class Connection(HttpToolsProtocol):
         self._deaf = False
         self._lingering = False
         self._write_paused_ns = 0
-        self._lines: tuple[object, bytes] = (None, b"")
+        self.default_lines = b""
 
     # --- the transport's calls --------------------------------------------------------------------------
 
@@ -75,27 +75,51 @@ class Connection(HttpToolsProtocol):
         self.flow = self.control = ReadControl(transport)
         self._since_ns = self.gate.now_ns
         self.gate.connections.add(self)
+        self._renew_lines()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gate.connections.discard(self)
-        for slot in self.slots:
-            self.gate.free(slot.size)
-            slot.size = 0
+        self._abandon()
+        super().connection_lost(exc)
+
+    def _abandon(self) -> None:
+        """Give up what has not been answered: its room is given back, its calls are marked gone."""
+        slots = list(self.slots)
+        self.slots.clear()
+        self._slot = None
+        for slot in slots:
             if slot.call is not None:
                 slot.call.gone = True
             if slot.cycle is not None:
                 slot.cycle.disconnected = True
                 slot.cycle.message_event.set()
-        self.slots.clear()
-        super().connection_lost(exc)
+            self.gate.free(slot.size)
+            slot.size = 0
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps the transport open, as asyncio defines
         """A client that closes its sending side may still read: the answers it is owed are sent first."""
+        unfinished = self._phase != IDLE and not self._deaf
         self._deaf = True
-        if self._phase != IDLE or not self.slots or self._lingering:
+        if self._lingering:
             return False
-        self.slots[-1].close = True
+        if unfinished:
+            self._phase = IDLE
+            slot = self.slots[-1] if self.slots else None
+            if slot is not None and not slot.started and (slot is self._slot or slot.cycle is self.cycle is not None):
+                self.slots.pop()
+                self._slot = None
+                self.gate.free(slot.size)
+            elif slot is not None and slot.cycle is self.cycle is not None:
+                return False  # the application is waiting for the rest of the body: it sees a disconnect
+        if not self.slots:
+            return False
+        self._close_after(self.slots[-1])
         return True
+
+    def _close_after(self, slot: Slot) -> None:
+        slot.close = True
+        if slot.cycle is not None:
+            slot.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -107,7 +131,9 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._deaf = True
             if self.slots:
-                self.slots[-1].close = True
+                self._close_after(self.slots[-1])
+            else:
+                self.transport.close()
         except httptools.HttpParserError as error:
             self._malformed(error)
         if self._phase == HEAD and not self._deaf:
@@ -139,12 +165,7 @@ class Connection(HttpToolsProtocol):
         self._message += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._deaf:
@@ -156,7 +177,11 @@ class Connection(HttpToolsProtocol):
             self._refuse_bytes(431, "the request's head is larger than this server accepts")
             return
         self._fields = fields = dict(headers)
-        endpoint = self.gate.find(self.url) if self.parser.get_method() == b"POST" else None
+        self._length = length = int(fields.get(b"content-length", 0))
+        if b"expect" in fields:
+            self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
+        gate = self.gate
+        endpoint = gate.find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None:
             self._begin_asgi()
             return
@@ -164,13 +189,20 @@ class Connection(HttpToolsProtocol):
         self._body = b""
         slot = self._slot = Slot(self)
         self.slots.append(slot)
-        refused = self.gate.may_enter(fields)
+        if len(fields) == len(headers) and b"host" in fields:
+            refused = gate.may_enter(fields)
+        else:
+            refused = gate.refusal(headers, fields, self.parser.get_http_version())
         if refused is not None:
             self._refuse(slot, *refused)
-        elif self._length > settings.max_body_bytes:
+        elif length > settings.max_body_bytes:
             self._refuse(slot, 413, too_large(settings.max_body_bytes))
         else:
-            self._reserve(slot, self._length)
+            if gate.held_bytes + length <= gate.inflight_bytes:
+                slot.size = length
+                gate.held_bytes += length
+            else:
+                self._reserve(slot, length)
             if self.expect_100_continue:
                 slot.wants_continue = True
                 self._continue_head()
@@ -211,8 +243,10 @@ class Connection(HttpToolsProtocol):
         self._endpoint = None
         self._slot = None
         slot.wants_continue = False
-        if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
-            slot.close = True
+        if not self.parser.should_keep_alive() or (
+            b"connection" in self._fields and self.parser.get_http_version() == "1.0"
+        ):
+            slot.close = self._deaf = True  # what is sent behind it would never be answered
         if len(self.slots) >= MOST_SLOTS:
             self.control.hold(FULL)
         endpoint.enter(Incoming(self.url, self._fields, bytes(self._body)), slot)
@@ -223,7 +257,11 @@ class Connection(HttpToolsProtocol):
         """As uvicorn does it, but that a cycle starts only when it is at the head of the slots."""
         self._endpoint = None
         version = self.parser.get_http_version()
-        parsed = httptools.parse_url(self.url)
+        try:
+            parsed = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            self._refuse_bytes(400, "not an HTTP request: invalid target")
+            return
         raw_path = parsed.path or b"/"
         path = raw_path.decode("latin-1")
         self.scope = {
@@ -273,24 +311,18 @@ class Connection(HttpToolsProtocol):
             slot = self.slots.popleft()
             self.gate.free(slot.size)
         if not self.transport.is_closing():
-            self._advance()
+            self.control.let_go(APP)  # an application that answers without reading the body leaves it held
+            self.advance()
 
     # --- answers ----------------------------------------------------------------------------------------
 
-    def default_lines(self) -> bytes:
-        """The header lines that every answer starts with (uvicorn renews the date each second)."""
+    def _renew_lines(self) -> None:
+        """The header lines that every answer starts with: uvicorn renews the date each second."""
         pairs = self.server_state.default_headers
-        if self._lines[0] is not pairs:
-            lines = [b"%b: %b\r\n" % pair for pair in pairs if pair[0] != b"connection"]
-            self._lines = (pairs, b"".join(lines))
-        return self._lines[1]
+        self.default_lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs if pair[0] != b"connection"])
 
-    def answered(self, slot: Slot) -> None:
-        """A slot has its answer: write it if it is at the head, and those behind it that wait."""
-        if self.slots and self.slots[0] is slot:
-            self._advance()
-
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Write the answer at the head of the slots, and those behind it that wait."""
         slots = self.slots
         while slots:
             slot = slots[0]
@@ -301,7 +333,9 @@ class Connection(HttpToolsProtocol):
             if slot.data is None:
                 break
             slots.popleft()
-            self.gate.free(slot.size)
+            self.gate.held_bytes -= slot.size
+            if self.gate.starved:
+                self.gate.free(0)
             self.transport.write(slot.data)
             if slot.close:
                 self._finish()
@@ -324,7 +358,7 @@ class Connection(HttpToolsProtocol):
         that can overtake the answer."""
         unread = self._phase != IDLE
         self._deaf = True
-        self.slots.clear()
+        self._abandon()
         if not unread:
             self.transport.close()
             return
@@ -401,6 +435,7 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
+        self._renew_lines()
         settings = self.gate.settings
         waited_ns = now_ns - self._since_ns
         if self._lingering:
@@ -408,6 +443,8 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
         elif self._write_paused_ns and now_ns - self._write_paused_ns > settings.body_timeout_ms * MS:
             self.transport.abort()
+        elif self._phase != IDLE and (self._deaf or self.control.read_paused):
+            self._since_ns = now_ns  # refused already, or this server that does not read: not the client's fault
         elif self._phase == HEAD:
             if waited_ns > settings.header_timeout_ms * MS:
                 self._refuse_bytes(408, "the request's head did not arrive in time")
@@ -428,7 +465,7 @@ class Connection(HttpToolsProtocol):
         if not self.busy:
             self.transport.close()
         elif self.slots:
-            self.slots[-1].close = True
+            self._close_after(self.slots[-1])
             for slot in self.slots:
                 if slot.cycle is not None:
                     slot.cycle.keep_alive = False

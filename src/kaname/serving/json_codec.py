@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kaname.call import Answer, Call
 from kaname.errors import KanameError, NotFound
 from kaname.ids import IdSource
 from kaname.serving.exchange import Incoming, Reply, header_lines
@@ -17,22 +16,16 @@ class JsonCodec:
 
     def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
         self.fill = JsonInput(signature, max_rows).fill
-        self._render = JsonOutput(signature, model, version).render
+        self.answer = JsonOutput(signature, model, version).render
 
     def accepts(self, content_type: bytes) -> bool:
         kind = content_type.partition(b";")[0].strip()
         return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
-    def answer(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
-        return _HEAD % call.request_id.encode(), self._render(call, answer, latency_ns)
-
     def refuse(
         self, error: KanameError, instance: str, request_id: str, status: int | None = None
     ) -> tuple[int, bytes, bytes]:
         return refusal(error, instance, request_id, status)
-
-
-_HEAD = b"content-type: application/json\r\nx-request-id: %b\r\n"
 
 
 def refusal(error: KanameError, instance: str, request_id: str, status: int | None = None) -> tuple[int, bytes, bytes]:

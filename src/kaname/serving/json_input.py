@@ -242,7 +242,7 @@ def _tensor(value: Any, spec: TensorSpec, shape: tuple[int, ...], where: str) ->
     """One nested list as a tensor of the spec's datatype. Raises InvalidInput when ragged, misshapen or too big."""
     try:
         if spec.datatype == "BYTES":
-            tensor = _bytes(np.array(value, dtype=np.str_))
+            tensor = _bytes(value, len(shape))
         else:
             with np.errstate(over="raise"):
                 tensor = np.array(value, dtype=NUMPY_OF[spec.datatype])
@@ -257,10 +257,13 @@ def _tensor(value: Any, spec: TensorSpec, shape: tuple[int, ...], where: str) ->
     return tensor
 
 
-def _bytes(strings: Tensor) -> Tensor:
-    out = np.empty(strings.shape, dtype=object)
-    flat = out.reshape(-1)
-    flat[:] = [text.encode() for text in strings.reshape(-1).tolist()]
+def _bytes(value: Any, rank: int) -> Tensor:
+    """Nested texts as an object array: numpy's own strings lose NULs at the end, and give all the room of the longest."""
+    texts = np.array(value, dtype=object)
+    if texts.ndim != rank:
+        raise ValueError("ragged")
+    out = np.empty(texts.shape, dtype=object)
+    out.reshape(-1)[:] = [text.encode() for text in texts.reshape(-1).tolist()]
     return out
 
 

@@ -17,13 +17,14 @@ Part = Callable[[Answer, int], str]
 
 
 def _text(value: object) -> str:
-    return _encode(value, enc_hook=_plain).decode()
+    return _encode(value).decode()
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise TypeError(f"no JSON form of {type(value).__name__}")
+def _readable(value: Any) -> Any:
+    """Texts instead of bytes, which JSON would have in base64."""
+    if isinstance(value, list):
+        return [_readable(one) for one in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 class JsonOutput:
@@ -34,15 +35,18 @@ class JsonOutput:
         self._batched = signature.batched
         self._tail = f',"model":{_text(model)},"version":{_text(version)},"request_id":"'
 
-    def render(self, call: Call, answer: Answer, latency_ns: int) -> bytes:
-        """The body: `prediction`, `confidence`, `probabilities` of a single request, or `predictions` of many."""
+    def render(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
+        """Header lines, and the body: `prediction`, `confidence`, `probabilities` of a single request, or
+        `predictions` of many."""
         row = self._row
         if call.form is ONE:
             part = row(answer, answer.start)
         else:
             rows = ",".join([f"{{{row(answer, answer.start + i)}}}" for i in range(call.rows)])
             part = f'"predictions":[{rows}]'
-        return f'{{{part}{self._tail}{call.request_id}","latency_ms":{latency_ns / 1e6:.3f}}}'.encode()
+        request_id = call.request_id
+        body = f'{{{part}{self._tail}{request_id}","latency_ms":{latency_ns / 1e6:.3f}}}'
+        return f"content-type: application/json\r\nx-request-id: {request_id}\r\n".encode(), body.encode()
 
 
 def _row_part(signature: Signature) -> Part:
@@ -55,7 +59,7 @@ def _row_part(signature: Signature) -> Part:
             return _labelled(signature, label)
     if signature.task == "regression":
         value = signature.output_of("value")
-        if value is not None:
+        if value is not None and signature.outputs[value].shape[1:] in ((), (1,)):
             return _regressed(value)
     return _others(signature)
 
@@ -69,16 +73,16 @@ def _classified(signature: Signature, probabilities: int, label: int | None) -> 
     flat = label is not None and len(signature.outputs[label].shape) == 1
 
     def part(answer: Answer, row: int) -> str:
-        values = answer.outputs.as_list(probabilities)[row]
-        top = max(values)
-        if top != top:  # a model that answers NaN: JSON has only null for it
-            return f'"prediction":null,"confidence":null,"probabilities":{_text(dict(zip(names, values, strict=True)))}'
+        outputs = answer.outputs
+        values = outputs.as_list(probabilities)[row]
+        texts = outputs.as_texts(probabilities)[row].split(",")
+        best = values.index(max(values))
         if label is None:
-            head = predicted[values.index(top)]
+            head = predicted[best]
         else:
-            value = answer.outputs.as_list(label)[row]
-            head = by_value.get(value if flat else _key(value)) or predicted[values.index(top)]
-        return f"{head}{top!r},{shares % tuple(values)}"
+            value = outputs.as_list(label)[row]
+            head = by_value.get(value if flat else _key(value)) or predicted[best]
+        return f"{head}{texts[best]},{shares % tuple(texts)}"
 
     return part
 
@@ -104,14 +108,13 @@ def _labelled(signature: Signature, label: int) -> Part:
     return part
 
 
+def _numeric(spec: OutputSpec) -> bool:
+    return spec.datatype != "BYTES"
+
+
 def _regressed(value: int) -> Part:
     def part(answer: Answer, row: int) -> str:
-        number = answer.outputs.as_list(value)[row]
-        if type(number) is list and len(number) == 1:
-            number = number[0]
-        if type(number) is float and number - number == 0.0:
-            return f'"prediction":{number!r},"confidence":null'
-        return f'"prediction":{_text(number)},"confidence":null'
+        return f'"prediction":{answer.outputs.as_texts(value)[row]},"confidence":null'
 
     return part
 
@@ -120,12 +123,21 @@ def _others(signature: Signature) -> Part:
     """One output: its row; several: an object of the rows by name. Without batching: the whole outputs."""
     outputs: Sequence[tuple[int, OutputSpec]] = list(enumerate(signature.outputs))
     batched = signature.batched
+    texts = any(spec.datatype == "BYTES" for spec in signature.outputs)
 
     def rows(answer: Answer, row: int) -> list[Any]:
         lists: list[Any] = [answer.outputs.as_list(i) for i, _ in outputs]
+        if texts:
+            lists = [_readable(values) for values in lists]
         if batched and all(isinstance(values, list) and row < len(values) for values in lists):
             return [values[row] for values in lists]
         return lists
+
+    def vector(answer: Answer, row: int) -> str:
+        return f'"prediction":[{answer.outputs.as_texts(0)[row]}],"confidence":null'
+
+    if batched and len(outputs) == 1 and len(signature.outputs[0].shape) == 2 and _numeric(signature.outputs[0]):
+        return vector
 
     def part(answer: Answer, row: int) -> str:
         values = rows(answer, row)

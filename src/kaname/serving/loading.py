@@ -10,7 +10,7 @@ import msgspec
 
 from kaname.call import Call, Principal
 from kaname.errors import Unavailable
-from kaname.inference.gather import gather_for
+from kaname.inference.gather import gather_for, strict_context
 from kaname.inference.residency import artefact_file
 from kaname.models.types import VersionInfo
 from kaname.runtimes.catalog import open_session
@@ -57,6 +57,6 @@ def warm(session: Session, info: VersionInfo) -> None:
         return
     call = Call("warm-up", _NOBODY, lambda _, __: None, rows=1)
     JsonInput(info.signature, 100_000).fill(call, msgspec.json.encode(info.sample))
-    inputs = gather_for(info.signature)([call])
+    inputs = strict_context().run(gather_for(info.signature), [call])
     for _ in range(WARM_RUNS):
         session.run(inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from kaname.call import Answer, Call, Outcome, Target
@@ -35,15 +36,17 @@ class VersionMeters:
 
     def meter(self, clock: Clock) -> Meter:
         """The handler that counts every ended call; about 0.5 µs for one that was answered."""
-        ok, rows, observe = self.requests.add, self.rows.add, self.latency.observe
+        ok, rows, latency = self.requests.cell, self.rows.cell, self.latency.cells
+        bounds, sum_at = self.latency.bounds, self.latency.sum_at
         monotonic_ns = clock.monotonic_ns
 
         def meter(call: Call, outcome: Outcome) -> Outcome:
             seconds = (monotonic_ns() - call.started_ns) / 1e9
             if type(outcome) is Answer:
-                ok()
-                rows(call.rows)
-                observe(seconds)
+                ok[0] += 1
+                rows[0] += call.rows
+                latency[bisect_left(bounds, seconds)] += 1
+                latency[sum_at] += seconds
             else:
                 assert isinstance(outcome, KanameError)
                 self._failed(outcome.code).add()

@@ -21,6 +21,7 @@ from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Profile, Session
 from kaname.serving.asgi import AsgiReply
+from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.exchange import Endpoint, Incoming
 from kaname.serving.gate import Gate
 from kaname.serving.meters import DoorMeters, VersionMeters
@@ -227,9 +228,10 @@ class Node:
 
     # --- facts for the protocols ------------------------------------------------------------------------
 
-    def principal_of(self, authorization: bytes | None) -> Principal:
-        """Who asks, by the snapshot in force."""
-        return self.principals.of(authorization)
+    @property
+    def principal_of(self) -> PrincipalOf:
+        """Tells who asks, by the snapshot in force now."""
+        return self.principals.of
 
     def entry(self, ref: str) -> ModelEntry:
         """A model by name or number. Raises NotFound, which names similar ones."""

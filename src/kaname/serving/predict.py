@@ -1,6 +1,6 @@
 """The request path, top to bottom.
 
-    observe → admit → infer → (answer) → observe → door
+    admit → infer → (answer) → observe → door
 
 `observe` counts and records every outcome, `admit` says who may ask and how much, `infer` hands the call to the
 version's lane. A model's path is composed once per snapshot, only of what it needs. Later capabilities add
@@ -22,21 +22,12 @@ Take = Callable[[int], float]
 """A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
 
 
-def observe(meter: Meter, record: Handler | None) -> Step:
-    """Meter every outcome, then hand it to the record, which may keep it until it is on disk.
+def observe(meter: Meter, record: Handler | None) -> tuple[Handler, ...]:
+    """Meter every outcome after handing it to the record, which may keep it until it is on disk.
 
-    The one step that does not hand on: the door observes a call before its body is read, so that a body that
-    cannot be read is counted and recorded too, and enters the rest of the path afterwards.
+    Not a step but the handlers that a call is born with: a body that cannot be read is counted and recorded, too.
     """
-
-    def metered(call: Call) -> None:
-        call.back(meter)
-
-    def recorded(call: Call) -> None:
-        call.back(meter)
-        call.back(record)  # type: ignore[arg-type]  # only used when it is not None
-
-    return metered if record is None else recorded
+    return (meter,) if record is None else (meter, record)
 
 
 class Admission:

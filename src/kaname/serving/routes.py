@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from typing import Protocol
 
-from kaname.call import Handler, Principal, Step
+from kaname.call import Handler, Step
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
@@ -42,7 +42,8 @@ class Facts(Protocol):
     def meters_of(self, info: VersionInfo) -> VersionMeters: ...
     def admission_of(self, info: VersionInfo) -> Admission: ...
     def record_handler(self, info: VersionInfo) -> Handler | None: ...
-    def principal_of(self, authorization: bytes | None) -> Principal: ...
+    @property
+    def principal_of(self) -> PrincipalOf: ...
 
 
 class Router:
@@ -50,7 +51,7 @@ class Router:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._paths: dict[int, tuple[Step, Step]] = {}
+        self._paths: dict[int, tuple[tuple[Handler, ...], Step]] = {}
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
@@ -87,7 +88,7 @@ class Router:
             info=info,
             instance=path,
             codec=codec,
-            observe=observed,
+            observers=observed,
             path=steps,
             principal_of=principal_of,
             refused=facts.door_meters.count,
@@ -97,8 +98,8 @@ class Router:
             max_body_bytes=facts.settings.server.max_body_bytes,
         )
 
-    def _path(self, info: VersionInfo) -> tuple[Step, Step]:
-        """The steps of a version, shared by its URLs."""
+    def _path(self, info: VersionInfo) -> tuple[tuple[Handler, ...], Step]:
+        """What observes the calls of a version, and the steps they take; shared by its URLs."""
         path = self._paths.get(info.id)
         if path is None:
             facts = self._facts

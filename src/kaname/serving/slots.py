@@ -41,17 +41,19 @@ class Slot:
             return
         self.call = None  # the call knows its reply: without this, every request would leave a cycle to collect
         connection = self.connection
-        if self.close or connection.gate.closing:
+        if self.close or (connection.gate.closing and connection.slots and connection.slots[-1] is self):
             self.close = True
             head += b"connection: close\r\n"
         self.data = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             STATUS_LINES[status],
-            connection.default_lines(),
+            connection.default_lines,
             head,
             len(body),
             body,
         )
-        connection.answered(self)
+        slots = connection.slots
+        if slots and slots[0] is self:
+            connection.advance()
 
 
 FULL, STARVED, APP, SLOW_READER = 1, 2, 4, 8

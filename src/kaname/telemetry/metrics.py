@@ -34,19 +34,20 @@ _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*\Z")
 class Counter:
     """A number that only rises; summed over slots, kept over restarts."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("cell",)
 
     def __init__(self, cells: memoryview[float]) -> None:
-        self._cell = cells
+        self.cell = cells
+        """Its one number, for code on the request path that adds to it in place."""
 
     def add(self, n: float = 1) -> None:
         """Count `n` (not negative) more."""
-        self._cell[0] += n
+        self.cell[0] += n
 
     @property
     def value(self) -> float:
         """This slot's count, since the file began."""
-        return float(self._cell[0])
+        return float(self.cell[0])
 
 
 class Gauge:
@@ -74,29 +75,29 @@ class Gauge:
 class Histogram:
     """Counts of values by bucket, and their sum. A value belongs to the first bucket whose bound is not below it."""
 
-    __slots__ = ("_bounds", "_cells", "_sum")
+    __slots__ = ("bounds", "cells", "sum_at")
 
     def __init__(self, cells: memoryview[float], bounds: Sequence[float]) -> None:
-        self._cells = cells
-        self._bounds = tuple(bounds)
-        self._sum = len(bounds) + 1
+        self.cells = cells
+        self.bounds = tuple(bounds)
+        self.sum_at = len(bounds) + 1
 
     def observe(self, value: float) -> None:
         """Count one value, which must be finite."""
-        cells = self._cells
-        cells[bisect_left(self._bounds, value)] += 1
-        cells[self._sum] += value
+        cells = self.cells
+        cells[bisect_left(self.bounds, value)] += 1
+        cells[self.sum_at] += value
 
     def observe_many(self, value: float, n: int) -> None:
         """Count the same value `n` times (the requests of one batch) at the cost of one."""
-        cells = self._cells
-        cells[bisect_left(self._bounds, value)] += n
-        cells[self._sum] += value * n
+        cells = self.cells
+        cells[bisect_left(self.bounds, value)] += n
+        cells[self.sum_at] += value * n
 
     @property
     def count(self) -> int:
         """How many values this slot has counted."""
-        return int(sum(self._cells[: self._sum]))
+        return int(sum(self.cells[: self.sum_at]))
 
 
 class Metrics:

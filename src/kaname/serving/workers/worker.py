@@ -35,6 +35,10 @@ _PR_SET_PDEATHSIG = 1
 log = structlog.get_logger(__name__)
 
 
+GC_THRESHOLDS = (50_000, 20, 100)
+"""A request leaves no reference cycle behind, so the collector has little to find and need not look often."""
+
+
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a worker, as JSON in its first argument.
 
@@ -76,6 +80,7 @@ class Process:
         await self._worker.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look at it again
+        gc.set_threshold(*GC_THRESHOLDS)
         for fd in options.sockets:
             os.set_inheritable(fd, False)
         sockets = {number: socket.socket(fileno=fd) for number, fd in enumerate(options.sockets)}
