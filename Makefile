@@ -1,6 +1,6 @@
 # Every target makes what it needs; `make` or `make help` lists them.
 
-PYTHON ?= python3
+PYTHON ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed

@@ -121,7 +121,7 @@ def test_check_lists_every_fault_of_every_file(tmp_path: Path) -> None:
         "models/b.yaml:4:1",
         "models/c.yaml:3:24",
         "models/c.yaml:3:40",
-        "models/d.yaml:1:1",
+        "models/d.yaml:1:7",
         "models/e.yaml:1:1",
         "models/iris.yaml:3:7",
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kaname.errors import InvalidInput, KanameError
-from kaname.models.declared import DeclaredModel, resolve
+from kaname.models import declared
+from kaname.models.declared import DeclaredModel
 from kaname.project import Document, Files, problems_in
 
 
@@ -29,7 +30,7 @@ def faults(root: Path) -> list[KanameError]:
         problems += wrong
         if model is None:
             continue
-        problems += _missing_files(root, document, model)
+        problems += declared.faults(root, model, lambda *at, document=document: str(document.place(at)))
         other = names.setdefault(model.name.lower(), document)
         if other is not document:
             problems.append(_declared_twice(document, model.name, other.file))
@@ -41,15 +42,3 @@ def _declared_twice(document: Document, name: str, other: str) -> InvalidInput:
     return InvalidInput(
         "another file declares this model", where=where, found=name, expected=f"not the name in {other}"
     )
-
-
-def _missing_files(root: Path, document: Document, model: DeclaredModel) -> list[KanameError]:
-    problems: list[KanameError] = []
-    for i, version in enumerate(model.versions):
-        named = {"path": version.path, "sample": version.sample}
-        for field, name in named.items():
-            if name is not None and not resolve(root, name)[0].exists():
-                where = str(document.place(("versions", i, field)))
-                wanted = "a file, relative to the project"
-                problems.append(InvalidInput("no such file", where=where, found=name, expected=wanted))
-    return problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -112,7 +112,8 @@ def resolve(project: Path, path: str) -> tuple[Path, str]:
 
 def _declaration(project: Path, file: Path, read: Read, locate: Locate) -> Declaration:
     model = read(file, DeclaredModel)
-    _check(project, model, lambda *at: locate(file, at))
+    for fault in faults(project, model, lambda *at: locate(file, at)):
+        raise fault
     versions: list[DesiredVersion] = []
     for version in model.versions:
         content = _content(project, version)
@@ -122,41 +123,41 @@ def _declaration(project: Path, file: Path, read: Read, locate: Locate) -> Decla
     return Declaration(file=file, model=model, desired=desired)
 
 
-def _check(project: Path, model: DeclaredModel, at: Callable[..., str]) -> None:
-    """What the types cannot say. `at` gives the place of keys and positions."""
-    _named(check_model, model.name, at("name"))
+def faults(project: Path, model: DeclaredModel, at: Callable[..., str]) -> Iterator[InvalidInput]:
+    """Everything about a declaration that its types cannot say. `at` gives the place of keys and positions."""
+    yield from _named(check_model, model.name, at("name"))
     seen: set[str] = set()
     for i, version in enumerate(model.versions):
-        _named(check_version, version.version, at("versions", i, "version"))
+        yield from _named(check_version, version.version, at("versions", i, "version"))
         if version.version.lower() in seen:
-            raise InvalidInput(
+            yield InvalidInput(
                 "another version has that name (case does not count)",
                 where=at("versions", i, "version"),
                 found=version.version,
             )
         seen.add(version.version.lower())
         for j, tag in enumerate(version.tags):
-            _named(check_tag, tag, at("versions", i, "tags", j))
-        _exists(project, resolve(project, version.path)[0], version.path, at("versions", i, "path"))
+            yield from _named(check_tag, tag, at("versions", i, "tags", j))
+        yield from _exists(project, resolve(project, version.path)[0], version.path, at("versions", i, "path"))
         if version.sample is not None:
-            _exists(project, project / version.sample, version.sample, at("versions", i, "sample"))
+            yield from _exists(project, project / version.sample, version.sample, at("versions", i, "sample"))
     names = [version.version for version in model.versions]
     if model.promoted is not None and model.promoted not in names:
         expected = f"one of the declared versions: {', '.join(names) or 'there is none'}"
-        raise InvalidInput("no such version", where=at("promoted"), found=model.promoted, expected=expected)
+        yield InvalidInput("no such version", where=at("promoted"), found=model.promoted, expected=expected)
 
 
-def _named(check: Callable[[str], str], name: str, where: str) -> None:
+def _named(check: Callable[[str], str], name: str, where: str) -> Iterator[InvalidInput]:
     try:
         check(name)
     except InvalidInput as error:
-        raise InvalidInput(error.message, where=where, found=error.found, expected=error.expected) from error
+        yield InvalidInput(error.message, where=where, found=error.found, expected=error.expected)
 
 
-def _exists(project: Path, path: Path, shown: str, where: str) -> None:
+def _exists(project: Path, path: Path, shown: str, where: str) -> Iterator[InvalidInput]:
     if not path.exists():
         expected = f"a path that exists in {project}"
-        raise InvalidInput("there is no such file", where=where, found=shown, expected=expected)
+        yield InvalidInput("there is no such file", where=where, found=shown, expected=expected)
 
 
 def _content(project: Path, version: DeclaredVersion) -> str:
