@@ -22,6 +22,7 @@ from kaname.serving.workers.board import Board
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
 from kaname.stores import Stores
+from kaname.telemetry import logs
 from kaname.web.problems import error_of
 
 Features = Mapping[str, object] | Sequence[object]
@@ -151,6 +152,7 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     """
     for name, value in overrides.items():
         os.environ["KANAME_" + name.upper().replace(".", "__")] = str(value)
+    logs.configure()
     loaded = load_valid(project, os.environ)
     stores = Stores(loaded)
     try:

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 
 import kaname.access.store
 import kaname.models.store  # noqa: F401  (adds its tables to the metadata)
-from kaname.errors import Conflict, InvalidInput, Unavailable
+from kaname.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from kaname.storage.sql import journal, upgrade
 from kaname.storage.sql.database import Database
 from kaname.storage.sql.schema import metadata
@@ -257,3 +257,22 @@ def test_a_connection_enforces_foreign_keys_and_full_sync(tmp_path: Path) -> Non
             settings = [conn.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("foreign_keys", "synchronous")]
             assert [*settings, conn.execute(text("PRAGMA journal_mode")).scalar_one()] == [1, 2, "wal"]
     database.close()
+
+
+def test_a_database_opened_later_is_never_made_anew(tmp_path: Path) -> None:
+    """A worker that starts while the file is gone or damaged can be built; each use says why it cannot be used."""
+    gone = Database.later(url(tmp_path))
+    with pytest.raises(Unavailable, match="gone"):
+        gone.journal_number()
+    assert not list(tmp_path.glob("*.db"))
+    Database.open(url(tmp_path)).close()
+    assert gone.journal_number() == 0
+    gone.close()
+    for leftover in tmp_path.glob("*.db-*"):
+        leftover.unlink()
+    file = next(tmp_path.glob("*.db"))
+    file.write_bytes(b"\xa5" * 8192)
+    with pytest.raises(CorruptData, match="damaged"):
+        Database.later(url(tmp_path)).journal_number()
+    with pytest.raises(CorruptData, match="damaged"):
+        Database.open(url(tmp_path))

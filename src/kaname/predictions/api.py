@@ -63,14 +63,6 @@ def resources(reader: PredictionReader) -> list[Resource]:
             answer=Predictions,
         ),
         Resource(
-            method="GET",
-            path=PATH + "/{request_id}",
-            summary="The recorded prediction of one request",
-            handler=find,
-            scope="admin",
-            answer=Prediction,
-        ),
-        Resource(
             method="POST",
             path=PATH + "/delete",
             summary="Delete the recorded predictions of a subject for good",
@@ -80,5 +72,13 @@ def resources(reader: PredictionReader) -> list[Resource]:
             answer=Deleted,
             description="By request ids, by key, by the value of an input; several conditions must all hold.",
             example={"request_ids": ["client-7f3a"]},
+        ),
+        Resource(
+            method="GET",
+            path=PATH + "/{request_id}",
+            summary="The recorded prediction of one request",
+            handler=find,
+            scope="admin",
+            answer=Prediction,
         ),
     ]

@@ -87,7 +87,7 @@ class PredictEndpoint:
             principal = self._principal_of(fields.get(b"authorization"))
         except KanameError as error:
             self._refused(error.code)
-            reply.send(*self._codec.refuse(error, incoming.path, request_id))
+            reply.send(*traced(self._codec.refuse(error, incoming.path, request_id), fields.get(b"traceparent")))
             return
         now = self._monotonic_ns()
         call = Call(
@@ -130,7 +130,7 @@ class PredictEndpoint:
             reply.send(200, head, body)
         else:
             assert isinstance(outcome, KanameError)
-            reply.send(*self._codec.refuse(outcome, self._instance, call.request_id))
+            reply.send(*traced(self._codec.refuse(outcome, self._instance, call.request_id), call.trace))
 
     def _check_type(self, content_type: bytes) -> None:
         if not self._codec.accepts(content_type.lower()):
@@ -141,6 +141,12 @@ class PredictEndpoint:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
         reply.send(*self._codec.refuse(error, incoming.path, self._ids(), status))
+
+
+def traced(words: tuple[int, bytes, bytes], trace: bytes | None) -> tuple[int, bytes, bytes]:
+    """A refusal that echoes the caller's trace."""
+    status, head, body = words
+    return words if trace is None else (status, head + b"traceparent: %b\r\n" % trace, body)
 
 
 class RefusingEndpoint:
@@ -177,7 +183,8 @@ class RefusingEndpoint:
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)
-        reply.send(*self._word(error, incoming.path, self._ids(), None))
+        words = self._word(error, incoming.path, self._ids(), None)
+        reply.send(*traced(words, incoming.fields.get(b"traceparent")))
 
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""

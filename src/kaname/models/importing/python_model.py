@@ -85,7 +85,7 @@ def _declared(declared: object, file: Path, name: str) -> Signature:
     if isinstance(declared, Signature):
         return declared
     try:
-        return msgspec.convert(declared, Signature)
+        return msgspec.convert({"task": "other", **declared} if isinstance(declared, dict) else declared, Signature)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the declared signature is not one: {error}", where=f"{file}:{name}.signature") from error
 

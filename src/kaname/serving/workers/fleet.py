@@ -89,7 +89,7 @@ class Fleet:
             backlog=self._options.backlog,
         )
         process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-            [sys.executable, "-m", "kaname.serving.workers.worker", options.to_text()],
+            [sys.executable, "-m", "kaname.serving.workers", options.to_text()],
             pass_fds=self._fds,
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C reaches the supervisor alone, which then drains the workers

@@ -13,7 +13,6 @@ import importlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,7 +177,3 @@ def _leave_with(supervisor: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != supervisor:
         raise SystemExit(0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

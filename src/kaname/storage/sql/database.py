@@ -28,8 +28,9 @@ class Database:
     poll that is not fair. Transactions do not nest: a `write` inside a `write` would wait for itself.
     """
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, path: Path, *, create: bool) -> None:
         self._engine = engine
+        self._create = create
         self._path = path
         self._watch: JournalWatch | None = None
         self._opening = threading.Lock()
@@ -43,7 +44,7 @@ class Database:
         Conflict when the schema is newer than this code, Unavailable when the file cannot be opened or stays locked,
         CorruptData when it is no database.
         """
-        database = cls.later(url, busy_s=busy_s)
+        database = cls._of(url, busy_s, create=True)
         try:
             database._opened()
         except BaseException:
@@ -53,9 +54,16 @@ class Database:
 
     @classmethod
     def later(cls, url: str, *, busy_s: float = _BUSY_S) -> Database:
-        """The same, opened at its first use: each use raises what `open` does until the file can be opened."""
+        """One that exists already, opened at its first use: each use raises what `open` does until it can be opened.
+
+        A file that has gone is not made anew: an empty registry in place of a lost one would stop what answers.
+        """
+        return cls._of(url, busy_s, create=False)
+
+    @classmethod
+    def _of(cls, url: str, busy_s: float, *, create: bool) -> Database:
         parsed = _parse(url)
-        return cls(_engine(parsed, busy_s), Path(str(parsed.database)))
+        return cls(_engine(parsed, busy_s), Path(str(parsed.database)), create=create)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -86,6 +94,8 @@ class Database:
     def _opened(self) -> JournalWatch:
         with self._opening, _explained(self._path):
             if self._watch is None:
+                if not self._create and not self._path.exists():
+                    raise Unavailable("the database is gone", where=str(self._path), expected="a copy put back")
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 upgrade.to_head(self._engine, self._path)
                 self._watch = JournalWatch(self._path)
