@@ -72,4 +72,4 @@ def test_it_describes_exactly_what_is_declared(notes: Notes, ask: Asker) -> None
     assert "Idempotency-Key" not in str(document["paths"]["/api/v1/secrets"])
     predict = document["paths"]["/api/v1/models/{model}/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["example"] == {"name": "x"}
-    assert ask("POST", "/api/v1/models/x/predict", json={"name": "x"}).status_code == 404
+    assert ask("POST", "/api/v1/models/x/predict", json={"name": "x"}).status_code == 405

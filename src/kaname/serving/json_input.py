@@ -258,7 +258,7 @@ def _tensor(value: Any, spec: TensorSpec, shape: tuple[int, ...], where: str) ->
 
 
 def _bytes(value: Any, rank: int) -> Tensor:
-    """Nested texts as an object array: numpy's own strings lose NULs at the end, and give all the room of the longest."""
+    """Nested texts as objects: numpy's own strings lose NULs at the end, and all take the room of the longest."""
     texts = np.array(value, dtype=object)
     if texts.ndim != rank:
         raise ValueError("ragged")

@@ -49,19 +49,21 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes(resources: Iterable[Resource], site: Site) -> list[Route]:
-    """One Starlette route per path, in the order of the resources; those without a handler are left out."""
+    """One Starlette route per path, in the order of the resources.
+
+    Resources without a handler are answered by a door of their own; here only their other methods are refused.
+    """
     by_path: dict[str, dict[str, Resource]] = {}
     for resource in resources:
         methods = by_path.setdefault(resource.path, {})
         if resource.method in methods:
             raise ValueError(f"{resource.method} {resource.path} is declared twice")
         methods[resource.method] = resource
-    served = {path: {m: r for m, r in methods.items() if r.handler} for path, methods in by_path.items()}
-    return [Route(path, _Endpoint(methods, site)) for path, methods in served.items() if methods]
+    return [Route(path, _Endpoint(methods, site)) for path, methods in by_path.items()]
 
 
 def exception_handlers(ids: IdSource) -> dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]:
-    """For the Starlette application: what its own router refuses is told as a problem, too."""
+    """For the Starlette application: what its own router and plain routes refuse is told as a problem, too."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -69,7 +71,11 @@ def exception_handlers(ids: IdSource) -> dict[type[Exception], Callable[[Request
             return _problem(NotFound("no such resource", where="path", found=request.url.path), request, ids())
         return _problem(InvalidInput(error.detail), request, ids(), status=error.status_code)
 
-    return {HTTPException: refuse}
+    async def tell(request: Request, error: Exception) -> Response:
+        assert isinstance(error, KanameError)
+        return _problem(error, request, ids())
+
+    return {HTTPException: refuse, KanameError: tell}
 
 
 class _Endpoint:
@@ -98,7 +104,7 @@ class _Endpoint:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         resource = self._methods.get("GET" if request.method == "HEAD" else request.method)
-        if resource is None:
+        if resource is None or resource.handler is None:
             allowed = ", ".join(sorted(self._methods))
             error = InvalidInput("no such method here", where="method", found=request.method, expected=allowed)
             response = _problem(error, request, request_id, status=405)
