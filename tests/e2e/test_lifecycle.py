@@ -42,11 +42,13 @@ def test_a_model_from_its_file_to_answers_and_away_again(project: Path, serve: S
     assert "--trust-pickle" in refused.err
     server.run("model", "add", "iris", model, "--sample", sample, "--trust-pickle", "--metric", "accuracy=0.96")
     assert server.predict().json()["version"] == "1"
-    by_name = server.client().post("/api/v1/models/iris/versions/2/predict", json={"features": [5.1, 3.5, 1.4, 0.2]})
+    row = [5.1, 3.5, 1.4, 0.2]
+    with server.client() as client:
+        by_name = client.post("/api/v1/models/iris/versions/2/predict", json={"features": row})
     assert by_name.json()["version"] == "2", by_name.text
 
     server.run("model", "promote", "iris", "2")
-    until(lambda: _version(server, [5.1, 3.5, 1.4, 0.2]) == "2", "version 2 answers")
+    until(lambda: _version(server, row) == "2", "version 2 answers")
     deleted = server.kaname("model", "delete", "iris", "2")
     assert deleted.code == 1
     assert "answers" in deleted.err
@@ -55,11 +57,6 @@ def test_a_model_from_its_file_to_answers_and_away_again(project: Path, serve: S
     server.run("model", "rollback", "iris")
     until(lambda: server.predict().json().get("version") == "1", "version 1 answers again")
     server.run("model", "archive", "iris", "2")
-    gone = until(
-        lambda: server.client().post("/api/v1/models/iris/versions/2/predict", json={"features": [1, 2, 3, 4]}),
-        "an answer about an archived version",
-    )
-    assert gone.status_code in (200, 404)
     until(lambda: _status_of(server, "2") == 404, "an archived version answers no longer")
     server.run("model", "delete", "iris", "2")
 

@@ -12,24 +12,11 @@ import pytest
 
 from kaname.project import load_valid
 from kaname.stores import Stores
-from tests.e2e import graphs
-from tests.e2e.conftest import Serve
+from tests.e2e.conftest import STEPS, Serve
 from tests.e2e.load import Load, never_back
 from tests.e2e.server import Server, predict, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
-STEPS = [str(number) for number in range(1, 9)]
-
-
-@pytest.fixture
-def steps(project: Path) -> Path:
-    """The project with a model `steps` of eight versions, of which the first answers."""
-    lines = ["name: steps", "versions:"]
-    for number in STEPS:
-        graphs.constant(project / "models" / f"steps-{number}.onnx", float(number))
-        lines.append(f'  - {{version: "{number}", path: models/steps-{number}.onnx}}')
-    (project / "models" / "steps.yaml").write_text("\n".join([*lines, 'promoted: "1"\n']))
-    return project
 
 
 def _promote(server: Server, version: str, model: str = "steps") -> None:
