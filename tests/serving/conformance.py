@@ -236,6 +236,12 @@ API_CASES = [
     Case("a foreign Origin", http(GOOD, "origin: https://evil.example"), 403, ('"where":"Origin"',), stays=False),
     # what is named
     Case("an unknown model", http(GOOD, target="/api/v1/models/flower/predict"), 404, ("perhaps flowers",)),
+    Case(
+        "an unknown model, a given id",
+        http(GOOD, "x-request-id: mine", target="/api/v1/models/flower/predict"),
+        404,
+        ('"request_id":"mine"',),
+    ),
     Case("an unknown number", http(GOOD, target="/api/v1/models/999/predict"), 404, ('"found":"999"',)),
     Case("an unknown version", http(GOOD, target="/api/v1/models/flowers/versions/9/predict"), 404, ("1, next",)),
     Case("an empty name", http(GOOD, target="/api/v1/models//predict"), 404, ('"code":"not_found"',)),
@@ -248,6 +254,7 @@ API_CASES = [
     Case("HEAD", http(method="HEAD", length=""), 405, (), head_only=True),
     # sizes
     Case("a huge body", http(b" " * 20_001), 413, (_BODY, "20000"), stays=False),
+    Case("a huge body, a given id", http(b" " * 20_001, "x-request-id: m"), 413, ('"request_id":"m"',), stays=False),
     Case("a huge chunked body", chunked(*[b" " * 5_000] * 5), 413, (_BODY, "20000"), stays=False),
 ]
 

@@ -140,7 +140,7 @@ class PredictEndpoint:
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._codec.refuse(error, incoming.path, self._ids(), status))
+        reply.send(*self._codec.refuse(error, incoming.path, request_id(incoming.fields, self._ids), status))
 
 
 def traced(words: tuple[int, bytes, bytes], trace: bytes | None) -> tuple[int, bytes, bytes]:
@@ -183,13 +183,19 @@ class RefusingEndpoint:
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)
-        words = self._word(error, incoming.path, self._ids(), None)
+        words = self._word(error, incoming.path, request_id(incoming.fields, self._ids), None)
         reply.send(*traced(words, incoming.fields.get(b"traceparent")))
 
     def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._word(error, incoming.path, self._ids(), status))
+        reply.send(*self._word(error, incoming.path, request_id(incoming.fields, self._ids), status))
+
+
+def request_id(fields: HeaderMap, ids: IdSource) -> str:
+    """The id that came with the request, when it is a usable one, else a new one."""
+    given = fields.get(b"x-request-id")
+    return ids() if given is None or not _good_id(given) else given.decode()
 
 
 def _good_id(given: bytes) -> bool:

@@ -51,11 +51,20 @@ class Router:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+        self._endpoints: dict[str, Endpoint] = {}
         self._paths: dict[int, tuple[tuple[Handler, ...], Step]] = {}
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
         path = urllib.parse.unquote(target.partition(b"?")[0].decode("latin-1"))
+        known = self._endpoints.get(path)
+        if known is None:
+            known = self._find(path)
+            if known is not None and known.lasting:  # as many as there are models and versions, not as queries
+                self._endpoints[path] = known
+        return known
+
+    def _find(self, path: str) -> Endpoint | None:
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
                 return self._endpoint(path, ref, None, refusal)
