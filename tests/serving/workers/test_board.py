@@ -103,6 +103,40 @@ def test_activation_waits_for_all(tmp_path: Path) -> None:
     assert Board(tmp_path / "board").activated == 9
 
 
+def test_a_change_that_a_worker_skipped_is_not_activated(tmp_path: Path) -> None:
+    """A worker that has prepared only the newer of two changes could not answer from the older one."""
+    board = make(tmp_path)
+    board.report_prepared(0, 8)
+    board.report_prepared(1, 9)
+    assert board.may_activate(8)
+    assert board.is_skipped(8)
+    assert not board.activate_if_prepared(8)
+    board.report_prepared(0, 9)
+    assert board.activate_if_prepared(9)
+    assert board.activated == 9
+
+
+@pytest.mark.parametrize("state", [State.DRAINING, State.JOINING])
+def test_whoever_still_or_soon_answers_is_waited_for(tmp_path: Path, state: State) -> None:
+    """A worker that drains has open connections, one that joins will have: neither may give older answers."""
+    board = make(tmp_path)
+    board.report_prepared(0, 9)
+    board.set_state(1, state)
+    assert not board.activate_if_prepared(9)
+    board.report_prepared(1, 9)
+    assert board.activate_if_prepared(9)
+
+
+def test_joining_tells_what_the_others_answer_from(tmp_path: Path) -> None:
+    """A new worker learns which change it must have before it accepts connections, and is counted from then on."""
+    board = make(tmp_path)
+    board.set_state(1, State.STARTING)
+    board.report_prepared(0, 9)
+    assert board.activate_if_prepared(9)
+    assert board.join(1) == 9
+    assert not board.may_activate(9)
+
+
 def test_loading_names_one_version_at_a_time(tmp_path: Path) -> None:
     """While a version is loaded the board says which; another load waits for its turn; a death tells the version."""
     board = make(tmp_path)
