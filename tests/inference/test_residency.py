@@ -1,0 +1,224 @@
+"""Which versions are in memory: loaded once, counted while they are used, released after the last call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from kaname.clock import ManualClock
+from kaname.errors import CorruptData, Unavailable
+from kaname.inference.lane import Lane
+from kaname.inference.residency import Residency, artefact_file
+from kaname.models.types import RuntimeChoice, VersionInfo
+from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.types import Profile, Session
+
+from .runtime import ROWS, Asked, RowRuntime
+
+
+def version(number: int) -> VersionInfo:
+    return VersionInfo(
+        id=number,
+        model="m",
+        model_id=1,
+        version=str(number),
+        status="deployed",
+        artefact="a" * 64,
+        source="onnx",
+        runtime="onnx",
+        signature=ROWS,
+        profile=Profile(rows=(1,), us=(1.0,), best_rows=4, exact=True, splits=True),
+        created_us=0,
+    )
+
+
+class House:
+    """A residency whose loads the test holds, counts and fails."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.go = threading.Event()
+        self.go.set()
+        self.opened: list[int] = []
+        self.inside = 0
+        self.most = 0
+        self.bad: set[int] = set()
+        self.sessions: dict[int, RowRuntime] = {}
+        loop = asyncio.get_running_loop()
+        self.deadlines = Deadlines(self.clock, loop)
+        self.residency = Residency(self.open, self.make_lane)
+
+    def open(self, info: VersionInfo) -> Session:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            self.opened.append(info.id)
+            assert self.go.wait(20)
+            if info.id in self.bad:
+                raise CorruptData("the file is damaged")
+            self.sessions[info.id] = RowRuntime()
+            return self.sessions[info.id]
+        finally:
+            self.inside -= 1
+
+    def make_lane(self, info: VersionInfo, session: Session) -> Lane:
+        loop = asyncio.get_running_loop()
+        return Lane(session, ROWS, best_rows=4, loop=loop, clock=self.clock, deadlines=self.deadlines)
+
+    def ask(self, info: VersionInfo, value: float = 1.0) -> Asked:
+        asked = Asked([[value, 0, 0]], as_table=True, clock=self.clock)
+        self.residency.submit(self.residency.of(info), asked.call)
+        return asked
+
+
+def run(scenario: Callable[[House], Awaitable[None]]) -> None:
+    async def main() -> None:
+        house = House()
+        await asyncio.wait_for(scenario(house), 20)
+        await house.residency.close()
+        house.deadlines.close()
+        await asyncio.sleep(0)
+        assert all(session.closed == 1 for session in house.sessions.values()), "a session was not released"
+
+    asyncio.run(main())
+
+
+async def ended(*asked: Asked) -> None:
+    while not all(one.call.done for one in asked):
+        await asyncio.sleep(0.0005)
+
+
+def test_calls_wait_for_one_load() -> None:
+    """However many calls come while a version loads, it is loaded once and all are answered, in order."""
+
+    async def scenario(house: House) -> None:
+        house.go.clear()
+        asked = [house.ask(version(1), float(n)) for n in range(6)]
+        await asyncio.sleep(0)
+        assert not any(one.call.done for one in asked)
+        house.go.set()
+        await ended(*asked)
+        for one in asked:
+            one.check_answer()
+        assert house.opened == [1]
+        assert house.sessions[1].runs == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0]]
+
+    run(scenario)
+
+
+def test_loads_take_turns() -> None:
+    """One at a time, so that a load disturbs the others as little as it can; each for itself."""
+
+    async def scenario(house: House) -> None:
+        asked = [house.ask(version(n), float(n)) for n in (1, 2, 3)]
+        await ended(*asked)
+        assert sorted(house.opened) == [1, 2, 3]
+        assert house.most == 1
+        assert {info.id for info in house.residency.ready()} == {1, 2, 3}
+
+    run(scenario)
+
+
+def test_a_version_that_cannot_load_takes_no_other_down() -> None:
+    """Its callers hear why at once, also later ones; the next load may succeed."""
+
+    async def scenario(house: House) -> None:
+        house.bad = {1}
+        errors = await house.residency.load([version(1), version(2)])
+        assert list(errors) == [1]
+        bad, good = house.ask(version(1)), house.ask(version(2))
+        await ended(bad, good)
+        good.check_answer()
+        assert type(bad.error) is Unavailable
+        assert "version 1 of model m could not be loaded: the file is damaged" in bad.error.message
+        assert house.opened == [1, 2]
+        house.bad = set()
+        assert await house.residency.load([version(1)]) == {}
+        again = house.ask(version(1))
+        await ended(again)
+        again.check_answer()
+
+    run(scenario)
+
+
+def test_calls_that_wait_for_a_load_that_fails_hear_of_it() -> None:
+    """Nobody is forgotten in the waiting room."""
+
+    async def scenario(house: House) -> None:
+        house.bad = {1}
+        house.go.clear()
+        asked = [house.ask(version(1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        house.go.set()
+        await ended(*asked)
+        assert all(type(one.error) is Unavailable for one in asked)
+
+    run(scenario)
+
+
+def test_the_old_version_answers_its_last_calls_after_the_swap() -> None:
+    """A counted lease: calls in flight keep their session; it goes when the last has ended, and the new one answers."""
+
+    async def scenario(house: House) -> None:
+        await house.residency.load([version(1)])
+        flying = [house.ask(version(1), float(n)) for n in range(6)]
+        await house.residency.load([version(2)])
+        flying += [house.ask(version(1), float(n)) for n in range(6, 9)]
+        fresh = house.ask(version(2))
+        house.residency.keep({2})
+        await ended(*flying, fresh)
+        for one in (*flying, fresh):
+            one.check_answer()
+        assert house.sessions[1].closed == 1
+        assert house.sessions[2].closed == 0
+        assert [info.id for info in house.residency.ready()] == [2]
+
+    run(scenario)
+
+
+def test_an_idle_version_is_released_at_once_and_may_come_back() -> None:
+    """Without calls nothing waits; the next call loads it anew."""
+
+    async def scenario(house: House) -> None:
+        await house.residency.load([version(1)])
+        house.residency.keep(set())
+        assert house.sessions[1].closed == 1
+        asked = house.ask(version(1))
+        await ended(asked)
+        asked.check_answer()
+        assert house.opened == [1, 1]
+
+    run(scenario)
+
+
+def test_a_load_in_progress_is_not_interrupted_by_a_sweep() -> None:
+    """Calls that wait for a version that others no longer need are still answered."""
+
+    async def scenario(house: House) -> None:
+        house.go.clear()
+        asked = house.ask(version(1))
+        await asyncio.sleep(0)
+        house.residency.keep(set())
+        house.go.set()
+        await ended(asked)
+        asked.check_answer()
+
+    run(scenario)
+
+
+def test_the_file_that_the_chosen_runtime_reads() -> None:
+    """An artefact may hold several; the choice says which, and its lack is an error that names the version."""
+    from pathlib import Path
+
+    choices = (
+        RuntimeChoice(runtime="native", file="model.txt"),
+        RuntimeChoice(runtime="onnx", file="model.onnx", chosen=True),
+    )
+    info = msgspec.structs.replace(version(1), choices=choices)
+    assert artefact_file(Path("folder"), info) == Path("folder/model.onnx")
+    with pytest.raises(Unavailable, match="version 1 of model m"):
+        artefact_file(Path("folder"), version(1))
