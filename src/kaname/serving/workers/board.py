@@ -170,6 +170,7 @@ class Board:
             cells = self._cells[base : base + SLOT_CELLS].tolist()
             if before % 2 == 0 and self._cells[base + _SEQ] == before:
                 break
+            time.sleep(0)  # a writer of this process may need the interpreter to finish
         return SlotView(
             slot=slot,
             pid=cells[_PID],
