@@ -87,7 +87,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         """Another connection shares the limits."""
         self.other.send(fast(b"n" * 50_000, note))
 
-    @precondition(lambda self: not self.finished)
+    @precondition(lambda self: not self.finished and len(self.ends) > 2)
     @rule()
     def half_close(self) -> None:
         """The client has sent all it wants, perhaps in the middle of a request."""
@@ -98,7 +98,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.line.end.shutdown(socket.SHUT_WR)
         self.wire.turn()
 
-    @precondition(lambda self: not self.finished)
+    @precondition(lambda self: not self.finished and self.line.server.slots)
     @rule()
     def vanish(self) -> None:
         """The client is gone."""
@@ -154,6 +154,6 @@ class ConnectionMachine(RuleBasedStateMachine):
 
 
 ConnectionMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestConnection = ConnectionMachine.TestCase
