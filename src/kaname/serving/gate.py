@@ -10,6 +10,7 @@ from typing import Protocol
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.exchange import Endpoint, Fields
+from kaname.serving.heads import Heads
 from kaname.settings import ServerSettings
 
 SWEEP_S = 0.25
@@ -56,6 +57,7 @@ class Gate:
         """Words the refusal of requests that reached no endpoint."""
         self.resolve: Resolve = lambda _: None
         self.known: dict[bytes, Endpoint] = {}
+        self.heads = Heads()
         self.connections: set[Swept] = set()
         self.closing = False
         self.now_ns = clock.monotonic_ns()
@@ -96,6 +98,12 @@ class Gate:
         """Answer by a new snapshot from the next request on."""
         self.resolve = resolve
         self.known = {}
+        self.heads = Heads()
+
+    @property
+    def switching(self) -> bool:
+        """Whether a switch is prepared: the next request may have to run it first."""
+        return self._switch is not None
 
     def prepare(self, number: int, switch: Callable[[], None]) -> None:
         """From the moment that change `number` is activated, the next request runs `switch` first."""

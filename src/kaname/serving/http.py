@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
 from kaname.serving.exchange import Endpoint, Fields, Incoming
+from kaname.serving.heads import END, Head
 from kaname.serving.slots import APP, FULL, SLOW_READER, STARVED, ReadControl, Slot
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Connection(HttpToolsProtocol):
         self._phase = IDLE
         self._since_ns = self.gate.now_ns
         self._message = 0
+        self._fresh: bytes | None = None
         self._chunk = 0
         self._head_bytes = 0
         self._body: bytes | bytearray = b""
@@ -124,8 +126,20 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._phase == IDLE:
+            end = data.find(END) + len(END)
+            head = self.gate.heads.find(data[:end])
+            if (
+                head is not None
+                and len(data) == end + head.length
+                and self.gate.held_bytes + head.length <= self.gate.inflight_bytes
+                and not self.gate.switching
+            ):
+                self._enter_known(head, data[end:])
+                return
         self._chunk = len(data)
         before = self._message
+        self._fresh = data if self._phase == IDLE else None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -136,11 +150,17 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
         except httptools.HttpParserError as error:
             self._malformed(error)
+        self._fresh = None
         if self._phase == HEAD and not self._deaf:
             if self._message == before:  # the chunk in which a head begins may hold other requests before it
                 self._head_bytes += len(data)
             if self._head_bytes > self.gate.settings.max_header_bytes:
                 self._refuse_bytes(431, "the request's head is larger than this server accepts")
+        elif self._phase == BODY and not self._deaf and len(self.headers) > self.gate.settings.max_headers:
+            if self._endpoint is None:
+                self.transport.close()  # the application has the head already: it sees a disconnect
+            else:
+                self._refuse_bytes(431, "the request has more trailers than this server accepts")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -249,7 +269,20 @@ class Connection(HttpToolsProtocol):
             slot.close = self._deaf = True  # what is sent behind it would never be answered
         if len(self.slots) >= MOST_SLOTS:
             self.control.hold(FULL)
+        if self._fresh is not None and endpoint.lasting and not slot.close:
+            self.gate.heads.keep(self._fresh, Head(endpoint, self.url, self._fields, self._length))
         endpoint.enter(Incoming(self.url, self._fields, bytes(self._body)), slot)
+
+    def _enter_known(self, head: Head, body: bytes) -> None:
+        """A whole request whose head was seen before goes to its endpoint without being parsed again."""
+        self._since_ns = self.gate.now_ns
+        slot = Slot(self)
+        slot.size = head.length
+        self.gate.held_bytes += head.length
+        self.slots.append(slot)
+        if len(self.slots) >= MOST_SLOTS:
+            self.control.hold(FULL)
+        head.endpoint.enter(Incoming(head.target, head.fields, body), slot)
 
     # --- the ASGI application ---------------------------------------------------------------------------
 

@@ -1,0 +1,47 @@
+"""Request heads seen before: the same bytes parse to the same request, so they are parsed once.
+
+A client that keeps its connection sends heads that are equal to the last byte but for the length of the body. What the
+parser found in them is kept by those bytes, for all connections of a worker, until the next snapshot.
+"""
+
+from __future__ import annotations
+
+from kaname.serving.exchange import Endpoint, Fields
+
+END = b"\r\n\r\n"
+MOST = 1024
+LONGEST = 4096
+UNIQUE = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"expect", b"transfer-encoding", b"connection"})
+"""Heads with these are not kept: most come once, the others ask for more than an answer."""
+
+
+class Head:
+    """A parsed head of a request that predicts: its endpoint, target, fields and the length of its body."""
+
+    __slots__ = ("endpoint", "fields", "length", "target")
+
+    def __init__(self, endpoint: Endpoint, target: bytes, fields: Fields, length: int) -> None:
+        self.endpoint = endpoint
+        self.target = target
+        self.fields = fields
+        self.length = length
+
+
+class Heads:
+    """The heads of one snapshot, by their bytes; emptied when there are too many."""
+
+    __slots__ = ("_known", "find")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+        self.find = self._known.get
+        """The head with exactly these bytes, its end included, or None."""
+
+    def keep(self, data: bytes, head: Head) -> None:
+        """Remember `head` if `data` is exactly one request with it: the head's bytes, then the whole body."""
+        end = data.find(END) + len(END)
+        if end > LONGEST or len(data) != end + head.length or not UNIQUE.isdisjoint(head.fields):
+            return
+        if len(self._known) >= MOST:
+            self._known.clear()
+        self._known[data[:end]] = head

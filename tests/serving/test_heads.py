@@ -1,0 +1,72 @@
+"""Heads that were parsed before: found by their exact bytes only, bounded, and forgotten with the snapshot."""
+
+from __future__ import annotations
+
+from kaname.clock import ManualClock
+from kaname.errors import KanameError
+from kaname.serving.exchange import Fields, Incoming, Reply
+from kaname.serving.gate import Gate
+from kaname.serving.heads import MOST, Head, Heads
+from kaname.serving.json_codec import ProblemEndpoint
+from kaname.settings import ServerSettings
+
+START = b"POST /p HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
+FIELDS: Fields = {b"host": b"a", b"content-length": b"4"}
+
+
+class Silent:
+    """An endpoint that is only remembered."""
+
+    lasting = True
+
+    def enter(self, incoming: Incoming, reply: Reply) -> None:
+        """Nothing is sent here."""
+
+    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+        """Nothing is sent here."""
+
+
+def head(fields: Fields = FIELDS, length: int = 4) -> Head:
+    return Head(Silent(), b"/p", fields, length)
+
+
+def test_a_head_is_found_by_exactly_its_bytes() -> None:
+    """One byte more, less or other is another head."""
+    heads, kept = Heads(), head()
+    heads.keep(START + b"body", kept)
+    assert heads.find(START) is kept
+    assert heads.find(START[:-1]) is None
+    assert heads.find(START.replace(b"host: a", b"host: b")) is None
+
+
+def test_only_a_whole_single_request_is_kept() -> None:
+    """Data that holds less than the body, or something behind it, says nothing certain about the head."""
+    heads = Heads()
+    heads.keep(START + b"bod", head())
+    heads.keep(START + b"bodyPOST", head())
+    assert heads.find(START) is None
+
+
+def test_heads_that_come_once_or_ask_for_more_are_not_kept() -> None:
+    """Ids and traces differ each time; chunked bodies, expectations and connection wishes need the parser."""
+    for name in (b"x-request-id", b"traceparent", b"expect", b"transfer-encoding", b"connection"):
+        heads = Heads()
+        heads.keep(START + b"body", head({**FIELDS, name: b"1"}))
+        assert heads.find(START) is None
+
+
+def test_the_number_of_heads_is_bounded() -> None:
+    """A client that varies its heads cannot fill the memory."""
+    heads = Heads()
+    starts = [b"POST /p HTTP/1.1\r\nx: %d\r\ncontent-length: 4\r\n\r\n" % i for i in range(MOST + 10)]
+    for start in starts:
+        heads.keep(start + b"body", head())
+    assert sum(heads.find(start) is not None for start in starts) == 10
+
+
+def test_a_snapshot_forgets_all_heads() -> None:
+    """The endpoints of an old snapshot answer nothing after the switch."""
+    gate = Gate(ServerSettings(), ManualClock(), lambda _: None, ProblemEndpoint(lambda: "id"))
+    gate.heads.keep(START + b"body", head())
+    gate.swap(lambda _: None)
+    assert gate.heads.find(START) is None
