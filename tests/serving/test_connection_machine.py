@@ -141,7 +141,7 @@ class ConnectionMachine(RuleBasedStateMachine):
                     break
             cut = self.finished and self.sent not in (0, *self.ends)
             if not cut or self.got >= whole or not line.eof:
-                assert self.got == whole, "a request was not answered"
+                assert self.got >= whole, "a request was not answered"  # more: the application may answer early
             if self.finished:
                 wire.until(line.ended)
             else:
