@@ -10,7 +10,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kaname.errors import Forbidden
-from kaname.serving.http import MOST_SLOTS, RELIES_ON
+from kaname.serving.ordered import MOST_SLOTS, RELIES_ON
 
 from .wire import BIG_BYTES, Line, Wire, fast, in_chunks, slow
 

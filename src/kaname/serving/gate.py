@@ -19,6 +19,16 @@ Resolve = Callable[[bytes], Endpoint | None]
 """The endpoint of a request target (path and query as sent), or None when it is not one that predicts."""
 
 
+class Starved(Protocol):
+    """A connection that waits for room."""
+
+    def wanted_bytes(self) -> int:
+        """The room it waits for; 0 when it no longer waits."""
+
+    def resume(self) -> None:
+        """There is room for request bytes again."""
+
+
 class Swept(Protocol):
     """A connection as the sweeper sees it."""
 
@@ -28,12 +38,6 @@ class Swept(Protocol):
 
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
-
-    def wanted_bytes(self) -> int:
-        """The room it waits for; 0 when it no longer waits."""
-
-    def resume(self) -> None:
-        """There is room for request bytes again."""
 
 
 class Gate:
@@ -67,7 +71,7 @@ class Gate:
         """The newest change that all workers answer from."""
         self._number = 0
         self._switch: Callable[[], None] | None = None
-        self.starved: deque[Swept] = deque()
+        self.starved: deque[Starved] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def find(self, target: bytes) -> Endpoint | None:
@@ -116,7 +120,7 @@ class Gate:
             switch, self._switch = self._switch, None
             switch()
 
-    def starve(self, connection: Swept) -> None:
+    def starve(self, connection: Starved) -> None:
         """Remember a connection that waits for room."""
         self.starved.append(connection)
 

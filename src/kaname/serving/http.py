@@ -2,37 +2,31 @@
 
 `Connection` recognises the URLs that predict when a request's head is complete and hands the whole request to
 their endpoint, without a task, a scope or a queue; all other requests go to the ASGI application as in uvicorn.
-Both kinds share one queue of slots, so that pipelined answers keep their order, and one set of limits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import urllib.parse
-from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
 from kaname.serving.exchange import Endpoint, Fields, Incoming
 from kaname.serving.heads import END, Head
-from kaname.serving.slots import APP, FULL, SLOW_READER, STARVED, ReadControl, Slot
+from kaname.serving.ordered import BODY, HEAD, IDLE, MOST_SLOTS, OrderedConnection
+from kaname.serving.slots import FULL, Slot
 
 if TYPE_CHECKING:
     from kaname.serving.gate import Gate
 
 LOG = logging.getLogger("kaname.http")
-MOST_SLOTS = 32
 LINGER_NS = 2_000_000_000
 MS = 1_000_000
-
-IDLE, HEAD, BODY = 0, 1, 2
 
 
 def connection_class(gate: Gate) -> type[Connection]:
@@ -40,10 +34,8 @@ def connection_class(gate: Gate) -> type[Connection]:
     return type("GateConnection", (Connection,), {"gate": gate})
 
 
-class Connection(HttpToolsProtocol):
-    """One client connection. uvicorn's private members it relies on are named in `RELIES_ON`."""
-
-    gate: ClassVar[Gate]
+class Connection(OrderedConnection):
+    """Reads one client's requests, within limits of size and time."""
 
     def __init__(
         self,
@@ -53,9 +45,6 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.slots: deque[Slot] = deque()
-        self._phase = IDLE
-        self._since_ns = self.gate.now_ns
         self._message = 0
         self._fresh: bytes | None = None
         self._chunk = 0
@@ -63,40 +52,14 @@ class Connection(HttpToolsProtocol):
         self._body: bytes | bytearray = b""
         self._fields: Fields = {}
         self._endpoint: Endpoint | None = None
-        self._slot: Slot | None = None
-        self._length = 0
-        self._deaf = False
-        self._lingering = False
-        self._write_paused_ns = 0
-        self.default_lines = b""
-
-    # --- the transport's calls --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.flow = self.control = ReadControl(transport)
-        self._since_ns = self.gate.now_ns
         self.gate.connections.add(self)
-        self._renew_lines()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gate.connections.discard(self)
-        self._abandon()
         super().connection_lost(exc)
-
-    def _abandon(self) -> None:
-        """Give up what has not been answered: its room is given back, its calls are marked gone."""
-        slots = list(self.slots)
-        self.slots.clear()
-        self._slot = None
-        for slot in slots:
-            if slot.call is not None:
-                slot.call.gone = True
-            if slot.cycle is not None:
-                slot.cycle.disconnected = True
-                slot.cycle.message_event.set()
-            self.gate.free(slot.size)
-            slot.size = 0
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps the transport open, as asyncio defines
         """A client that closes its sending side may still read: the answers it is owed are sent first."""
@@ -117,11 +80,6 @@ class Connection(HttpToolsProtocol):
             return False
         self._close_after(self.slots[-1])
         return True
-
-    def _close_after(self, slot: Slot) -> None:
-        slot.close = True
-        if slot.cycle is not None:
-            slot.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -162,18 +120,6 @@ class Connection(HttpToolsProtocol):
             else:
                 self._refuse_bytes(431, "the request has more trailers than this server accepts")
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._write_paused_ns = self.gate.now_ns
-        self.control.hold(SLOW_READER)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._write_paused_ns = 0
-        self.control.let_go(SLOW_READER)
-
-    # --- the parser's calls -----------------------------------------------------------------------------
-
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
@@ -203,7 +149,11 @@ class Connection(HttpToolsProtocol):
         gate = self.gate
         endpoint = gate.find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None:
-            self._begin_asgi()
+            self._endpoint = None
+            try:
+                self._begin_asgi()
+            except httptools.HttpParserInvalidURLError:
+                self._refuse_bytes(400, "not an HTTP request: invalid target")
             return
         self._endpoint = endpoint
         self._body = b""
@@ -284,124 +234,6 @@ class Connection(HttpToolsProtocol):
             self.control.hold(FULL)
         head.endpoint.enter(Incoming(head.target, head.fields, body), slot)
 
-    # --- the ASGI application ---------------------------------------------------------------------------
-
-    def _begin_asgi(self) -> None:
-        """As uvicorn does it, but that a cycle starts only when it is at the head of the slots."""
-        self._endpoint = None
-        version = self.parser.get_http_version()
-        try:
-            parsed = httptools.parse_url(self.url)
-        except httptools.HttpParserInvalidURLError:
-            self._refuse_bytes(400, "not an HTTP request: invalid target")
-            return
-        raw_path = parsed.path or b"/"
-        path = raw_path.decode("latin-1")
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme or "http",
-            "method": self.parser.get_method().decode("ascii"),
-            "path": urllib.parse.unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": parsed.query or b"",
-            "root_path": self.root_path,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-        }
-        slot = Slot(self)
-        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.gate.closing
-        slot.cycle = self.cycle = RequestResponseCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
-        self.slots.append(slot)
-        if len(self.slots) >= MOST_SLOTS:
-            self.control.hold(FULL)
-        if self.slots[0] is slot:
-            self._start(slot)
-
-    def _start(self, slot: Slot) -> None:
-        assert slot.cycle is not None
-        slot.started = True
-        self._start_asgi_task(slot.cycle, self.app)
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.slots and self.slots[0].cycle is not None:
-            slot = self.slots.popleft()
-            self.gate.free(slot.size)
-        if not self.transport.is_closing():
-            self.control.let_go(APP)  # an application that answers without reading the body leaves it held
-            self.advance()
-
-    # --- answers ----------------------------------------------------------------------------------------
-
-    def _renew_lines(self) -> None:
-        """The header lines that every answer starts with: uvicorn renews the date each second."""
-        pairs = self.server_state.default_headers
-        self.default_lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs if pair[0] != b"connection"])
-
-    def advance(self) -> None:
-        """Write the answer at the head of the slots, and those behind it that wait."""
-        slots = self.slots
-        while slots:
-            slot = slots[0]
-            if slot.cycle is not None:
-                if not slot.started:
-                    self._start(slot)
-                break
-            if slot.data is None:
-                break
-            slots.popleft()
-            self.gate.held_bytes -= slot.size
-            if self.gate.starved:
-                self.gate.free(0)
-            self.transport.write(slot.data)
-            if slot.close:
-                self._finish()
-                return
-        if not slots:
-            self._since_ns = self.gate.now_ns
-        if len(slots) < MOST_SLOTS:
-            self.control.let_go(FULL)
-        if slots:
-            self._continue_head()
-
-    def _continue_head(self) -> None:
-        slot = self.slots[0]
-        if slot.wants_continue:
-            slot.wants_continue = False
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _finish(self) -> None:
-        """Close after the last answer. Unread request bytes are drained first: closing on them would send a reset
-        that can overtake the answer."""
-        unread = self._phase != IDLE
-        self._deaf = True
-        self._abandon()
-        if not unread:
-            self.transport.close()
-            return
-        self._lingering = True
-        self._since_ns = self.gate.now_ns
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    # --- refusals ---------------------------------------------------------------------------------------
-
     def _refuse(self, slot: Slot, status: int, error: KanameError) -> None:
         """Answer before the whole request has been read; the connection cannot be used again."""
         slot.close = True
@@ -436,36 +268,6 @@ class Connection(HttpToolsProtocol):
             return False
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > most
 
-    # --- limits in time and memory ----------------------------------------------------------------------
-
-    def _reserve(self, slot: Slot, size: int) -> None:
-        """Take room for a body. Without room the connection is not read until others have been answered; a body
-        that was let in can always finish, so that waiting connections never wait for each other."""
-        gate = self.gate
-        if gate.held_bytes and gate.held_bytes + size > gate.inflight_bytes:
-            self.control.hold(STARVED)
-            gate.starve(self)
-            return
-        slot.size = size
-        gate.held_bytes += size
-
-    def wanted_bytes(self) -> int:
-        """The room this connection waits for; 0 when it no longer waits."""
-        return self._length if self._slot is not None and not self._slot.size else 0
-
-    def resume(self) -> None:
-        """There is room for the body that waited."""
-        if self._slot is not None and not self._slot.size:
-            self._slot.size = self._length
-            self.gate.held_bytes += self._length
-        if not self.transport.is_closing():
-            self.control.let_go(STARVED)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being received or has not been answered."""
-        return self._phase != IDLE or bool(self.slots)
-
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
         self._renew_lines()
@@ -492,43 +294,3 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._refuse_bytes(408, "the request's body did not arrive in time")
-
-    def shutdown(self) -> None:
-        """Close when idle, else after the answers in progress."""
-        if not self.busy:
-            self.transport.close()
-        elif self.slots:
-            self._close_after(self.slots[-1])
-            for slot in self.slots:
-                if slot.cycle is not None:
-                    slot.cycle.keep_alive = False
-
-    def _unset_keepalive_if_required(self) -> None:
-        """The sweep keeps idle time; there is no timer per connection."""
-
-
-RELIES_ON = (
-    "_start_asgi_task",
-    "_unset_keepalive_if_required",
-    "app",
-    "app_state",
-    "access_log",
-    "access_logger",
-    "asgi_version",
-    "client",
-    "connections",
-    "cycle",
-    "expect_100_continue",
-    "flow",
-    "headers",
-    "logger",
-    "parser",
-    "root_path",
-    "scheme",
-    "scope",
-    "server",
-    "server_state",
-    "transport",
-    "url",
-)
-"""Members of uvicorn's class used here; a test names each that a new release would lack."""

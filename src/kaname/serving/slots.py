@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from kaname.call import Call
 
 if TYPE_CHECKING:
-    from kaname.serving.http import Connection
+    from kaname.serving.ordered import OrderedConnection
 
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in http.HTTPStatus}
 
@@ -25,7 +25,7 @@ class Slot:
 
     __slots__ = ("call", "close", "connection", "cycle", "data", "size", "started", "wants_continue")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: OrderedConnection) -> None:
         self.connection = connection
         self.call: Call | None = None
         self.data: bytes | None = None
