@@ -58,7 +58,8 @@ class PythonSession:
 
     def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """See `Session.run`; raises what the model raises, ModelFailed when its answer is not what it declared."""
-        answer = self._model.predict(dict(zip(self._inputs, inputs, strict=True)))
+        with np.errstate(over="warn"):  # numpy's own default: how strictly inputs are converted is not the model's affair
+            answer = self._model.predict(dict(zip(self._inputs, inputs, strict=True)))
         if not isinstance(answer, dict):
             if len(self._outputs) != 1:
                 raise ModelFailed("predict must name its outputs", expected=str([s.name for s in self._outputs]))

@@ -13,13 +13,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from kaname.data_plane import DataPlane
 from kaname.project import load_valid
-from kaname.serving.oip.api import authorizer, routes
-from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.workers.listening import HttpServer
 from kaname.stores import Stores
 
@@ -68,24 +64,12 @@ class Served:
         self._leave = asyncio.Event()
         plane = self.plane = DataPlane(self.stores)
         await plane.start()
-        plane.app = self._with_protocol(plane)
         server = HttpServer(plane, {0: self.socket}, 128)
         await server.accept_from({0})
         self._started.set()
         await self._leave.wait()
         await server.leave(5.0)
         await plane.stop()
-
-    def _with_protocol(self, plane: DataPlane) -> Starlette:
-        catalog = NodeCatalog(plane.node, self.stores.models, plane.settled, self.stores.project.data / "metrics")
-        own = routes(
-            catalog,
-            authorizer(plane.node.principal_of),
-            ids=plane.node.ids,
-            is_ready=lambda: plane.node.ready,
-            max_rows=self.stores.project.settings.inference.max_rows,
-        )
-        return Starlette(routes=[*own, Mount("/", plane.app)])
 
 
 def words_model(path: Path) -> None:
