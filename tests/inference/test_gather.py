@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -118,3 +119,13 @@ def test_what_a_datatype_holds_passes(datatype: Datatype, value: float) -> None:
     (x,) = gathered(matrix_of(datatype), table((0, value)))
     assert x[0, 1] == value
     check_table(table((0, value)), matrix_of(datatype))
+
+
+def test_null_is_named_where_only_whole_numbers_fit() -> None:
+    """A nullable whole number has no NaN to become: the request is refused at its cell."""
+    signature = msgspec.structs.replace(
+        matrix_of("INT64"), features=(Feature(name="a", datatype="INT64", nullable=True),) * 2
+    )
+    with pytest.raises(InvalidInput) as refused:
+        check_table(table((1, None)), signature)
+    assert (refused.value.where, refused.value.found) == ("features.a", "null")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kaname.errors import CorruptData, ModelFailed
+from kaname.inference.gather import strict_context
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.python import MANIFEST, PythonManifest
 from kaname.runtimes.types import Session, SessionOptions
@@ -51,6 +52,14 @@ def test_load_is_told_the_folder(tmp_path: Path) -> None:
         "    def predict(self, batch):\n        return {'y': batch['x'].sum(axis=1) * self.weight}\n"
     )
     assert opened(tmp_path, body).run((GIVEN,))[0].tolist() == [30.0, 70.0]
+
+
+def test_a_model_computes_as_numpy_does(tmp_path: Path) -> None:
+    """Inputs are converted strictly, but an overflow inside the model is infinity with a warning, not an error."""
+    body = "class Model:\n    def predict(self, batch):\n        return {'y': np.exp(batch['x'].sum(axis=1) * 1e6)}\n"
+    session = opened(tmp_path, body)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert strict_context().run(session.run, (GIVEN,))[0].tolist() == [np.inf, np.inf]
 
 
 def test_words_become_bytes(tmp_path: Path) -> None:

@@ -107,6 +107,13 @@ def check_table(call: Call, signature: Signature) -> None:
     """Find the cell of a table that does not fit its column's datatype; raises InvalidInput that names it."""
     for r, row in enumerate(call.table or ()):
         for (name, datatype), cell in zip(signature.columns, row, strict=True):
+            if cell is None and datatype not in FLOATS:
+                raise InvalidInput(
+                    "null where the model takes whole numbers",
+                    where=(f"instances[{r}]" if call.rows > 1 else "features") + f".{name}",
+                    found="null",
+                    expected=datatype,
+                )
             if isinstance(cell, (int, float)) and not _holds(cell, datatype):
                 raise InvalidInput(
                     "value out of range",

@@ -58,7 +58,7 @@ class PythonSession:
 
     def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """See `Session.run`; raises what the model raises, ModelFailed when its answer is not what it declared."""
-        with np.errstate(over="warn"):  # numpy's own default: how strictly inputs are converted is not the model's affair
+        with np.errstate(over="warn"):  # numpy's default: the strictness with which inputs are converted ends here
             answer = self._model.predict(dict(zip(self._inputs, inputs, strict=True)))
         if not isinstance(answer, dict):
             if len(self._outputs) != 1:

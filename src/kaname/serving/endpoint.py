@@ -99,6 +99,8 @@ class PredictEndpoint:
         call.trace = fields.get(b"traceparent")
         reply.call = call
         try:
+            if principal.may_predict is not None and self._target.model not in principal.may_predict:
+                raise self._forbidden()  # before the body is read: what is wrong with it would tell of the features
             content_type = fields.get(b"content-type")
             if content_type is not None and content_type != b"application/json":
                 self._check_type(content_type)
@@ -131,6 +133,10 @@ class PredictEndpoint:
         else:
             assert isinstance(outcome, KanameError)
             reply.send(*traced(self._codec.refuse(outcome, self._instance, call.request_id), call.trace))
+
+    def _forbidden(self) -> Forbidden:
+        model = self._target.model
+        return Forbidden("this key may not predict with this model", where=model, expected=f"predict:{model}")
 
     def _check_type(self, content_type: bytes) -> None:
         if not self._codec.accepts(content_type.lower()):

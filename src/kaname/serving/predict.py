@@ -2,7 +2,7 @@
 
     admit → infer → (answer) → observe → door
 
-`observe` counts and records every outcome, `admit` says who may ask and how much, `infer` hands the call to the
+`observe` counts and records every outcome, `admit` says how much may be asked, `infer` hands the call to the
 version's lane. A model's path is composed once per snapshot, only of what it needs. Later capabilities add
 steps between `admit` and `infer` (route, assemble) and handlers on the way back (decide).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaname.call import Call, Handler, Outcome, Step
-from kaname.errors import Forbidden, Overloaded, RateLimited
+from kaname.errors import Overloaded, RateLimited
 from kaname.inference.residency import Residency, Resident
 from kaname.settings import Limits
 
@@ -31,7 +31,7 @@ def observe(meter: Meter, record: Handler | None) -> tuple[Handler, ...]:
 
 
 class Admission:
-    """Refuses at once, before anything is computed: scope, rate of the key, rate and concurrency of the model.
+    """Refuses at once, before anything is computed: rate of the key, rate and concurrency of the model.
 
     One per model, shared by its versions and protocols.
     """
@@ -50,7 +50,7 @@ class Admission:
 
         def free(call: Call) -> None:
             principal = call.principal
-            if (unlimited and principal.may_predict is None and principal.limiter is None) or granted(call):
+            if (unlimited and principal.limiter is None) or granted(call):
                 then(call)
 
         def bounded(call: Call) -> None:
@@ -66,10 +66,7 @@ class Admission:
         return bounded
 
     def _granted(self, call: Call) -> bool:
-        principal, model = call.principal, self._model
-        if principal.may_predict is not None and model not in principal.may_predict:
-            call.fail(Forbidden("this key may not predict with this model", where=model, expected=f"predict:{model}"))
-            return False
+        principal = call.principal
         wait_s = 0.0 if principal.limiter is None else principal.limiter(call.rows)
         whose = "key"
         if wait_s == 0.0 and self._bucket is not None:
