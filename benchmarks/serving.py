@@ -1,6 +1,7 @@
 """Kaname beside other Python model servers, on the same files with the same client: `make bench`.
 
     python benchmarks/serving.py                          everything, interleaved rounds; writes docs and README
+    python benchmarks/serving.py --short                  three shorter rounds, about a quarter of the time
     python benchmarks/serving.py --quick                  a few minutes, one round
     python benchmarks/serving.py --only iris --peers floor,fastapi
 
@@ -40,6 +41,7 @@ class Plan:
 
 
 FULL = Plan(rounds=3, seconds=6.0, connections=(1, 16, 64), open_seconds=10.0)
+SHORT = Plan(rounds=3, seconds=2.0, connections=(16, 64), open_seconds=4.0)
 QUICK = Plan(rounds=1, seconds=2.0, connections=(16,), open_seconds=3.0)
 
 
@@ -95,7 +97,7 @@ def _beside(model: models.BenchModel, everyone: lineup.Lineup, plan: Plan, resul
 
 def run(asked: argparse.Namespace, console: Console) -> Results:
     """Install, measure, and return everything that was found."""
-    plan = QUICK if asked.quick else FULL
+    plan = QUICK if asked.quick else SHORT if asked.short else FULL
     chosen = [peer for peer in PEERS if asked.peers is None or peer.name in asked.peers]
     missing = lineup.install(chosen, console.print)
     present = [peer for peer in chosen if peer.name not in missing]
@@ -121,6 +123,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line; unknown models and peers are refused."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of two seconds at 16 connections")
+    parser.add_argument("--short", action="store_true", help="three rounds of two seconds at 16 and 64 connections")
     parser.add_argument("--only", type=_names, help=f"models: {','.join(models.FILES)}")
     known = [*(peer.name for peer in PEERS), lineup.API]
     parser.add_argument("--peers", type=_names, help=f"who takes part: {','.join(known)}")
@@ -140,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     except (LoadFailed, subject.SubjectFailed) as error:
         console.print(f"[red]{error}[/red]")
         return 1
-    whole = not (asked.quick or asked.only or asked.peers)
+    whole = not (asked.quick or asked.short or asked.only or asked.peers)
     target = RESULTS if whole or asked.write else OUT / "serving.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(results.as_dict(), indent=1) + "\n")
