@@ -101,7 +101,7 @@ def test_the_index_of_what_is_ready(http: httpx.Client) -> None:
         ({"content-type": "text/plain"}, json.dumps(one_row()).encode(), 415, "content-type"),
         ({"content-encoding": "br"}, json.dumps(one_row()).encode(), 415, "gzip or deflate"),
         ({"content-encoding": "gzip"}, json.dumps(one_row()).encode(), 400, "gzip"),
-        ({"content-encoding": "gzip"}, gzip.compress(json.dumps(one_row(, mtime=0)).encode())[:-9], 400, "ends early"),
+        ({"content-encoding": "gzip"}, gzip.compress(json.dumps(one_row()).encode(), mtime=0)[:-9], 400, "ends early"),
         ({"inference-header-content-length": "ten"}, json.dumps(one_row()).encode(), 400, "'ten'"),
         ({"inference-header-content-length": "9999"}, json.dumps(one_row()).encode(), 400, "9999"),
         ({"authorization": "Bearer kn_none"}, json.dumps(one_row()).encode(), 401, "Bearer"),
