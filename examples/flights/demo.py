@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import Console
+
 import prepare
 import replay
 import train
-from rich.console import Console
 
 KANAME = str(Path(sys.executable).parent / "kaname")
 ADMIN_KEY = prepare.HERE / ".kaname" / "admin.key"

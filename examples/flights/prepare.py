@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+
 from departures import HOUR_S, WEATHER, Flight, Known, WeatherHistory, features_of
 
 HERE = Path(__file__).resolve().parent

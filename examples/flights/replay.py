@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 import prepare
 import report
 from client import Connection
 from departures import FEATURES
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PATH = "/api/v1/models/delay/predict"
 DEFAULT_URL = "http://127.0.0.1:8080"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+
 from scores import LATE_MINUTES, Score, score
 
 if TYPE_CHECKING:

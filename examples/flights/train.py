@@ -17,6 +17,7 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import pandas as pd
+
 import prepare
 from departures import CATEGORICAL, FEATURES
 from scores import Score, score

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from benchmarks import load, openloop, process
 from benchmarks.contestants import BY_HAND, FLOOR, PEERS, environment
 from benchmarks.lineup import API
 from benchmarks.request import Request, infer_binary, infer_json, json_request
 from benchmarks.rounds import Entry, Sample, cpu_ratio, figures, interleave
-
-from benchmarks import load, openloop, process
 
 ASKED = json_request("/predict", {"features": [1.0, 2.0]})
 needs_wrk = pytest.mark.skipif(

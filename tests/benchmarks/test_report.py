@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from benchmarks import report, serving
 from benchmarks.lineup import API
 from benchmarks.results import Results
 from benchmarks.rounds import Sample
 from benchmarks.targets import judge, verdicts
-
-from benchmarks import report, serving
 
 COSTS = {"floor": 10.0, "fastapi": 150.0, API: 20.0}
 

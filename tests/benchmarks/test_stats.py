@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.stats import dollars_per_million, percentile, ratios, spread
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmarks.stats import dollars_per_million, percentile, ratios, spread
 
 times = st.floats(0.001, 1e6)
 
