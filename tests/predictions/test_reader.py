@@ -211,7 +211,7 @@ def test_moments_are_dates_times_and_ages() -> None:
 
 def test_resources_answer_from_the_record(folder: Path) -> None:
     """The declared resources read, find and delete, all for admins only."""
-    tail, find, delete = resources(open_reader(folder))
+    tail, delete, find = resources(open_reader(folder))
     assert {tail.scope, find.scope, delete.scope} == {"admin"}
     assert tail.path == PATH
 

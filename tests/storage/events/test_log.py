@@ -238,3 +238,19 @@ def test_what_cannot_be_is_refused_with_its_reason(tmp_path: Path) -> None:
 def test_the_block_that_holds_a_position_is_found() -> None:
     """Names of partitions split where the slot begins, whatever the shard is called."""
     assert split_partition(partition_name("team/model", 12)) == ("team/model", 12)
+
+
+def test_a_partition_that_was_never_written_leaves_no_number_to_give_twice(tmp_path: Path) -> None:
+    """Two partitions never share their blocks, also when one was only asked for before a restart."""
+    clock = ManualClock()
+    writer = LmdbWriter(tmp_path, 0, clock)
+    writer.append(TOPIC, "b", [])
+    writer.append(TOPIC, "a", [(now_us(clock), b"first")])
+    writer.close()
+    writer = LmdbWriter(tmp_path, 0, clock)
+    writer.append(TOPIC, "b", [(now_us(clock), b"second"), (now_us(clock), b"third")])
+    writer.close()
+    reader = LmdbReader(tmp_path)
+    assert [e.value for e in reader.read(TOPIC, Position("a/0", 0), 10)] == [b"first"]
+    assert [e.value for e in reader.read(TOPIC, Position("b/0", 0), 10)] == [b"second", b"third"]
+    reader.close()

@@ -92,8 +92,9 @@ class LmdbWriter:
                     if key[:1] != layout.PARTITION:
                         break
                     topic, shard = key[1:].decode().split("\0")
-                    self._partitions[topic, shard] = _Partition(key, *layout.partition_of(raw))
-                    self._partition_count += 1
+                    partition = self._partitions[topic, shard] = _Partition(key, *layout.partition_of(raw))
+                    # Numbers may have gaps: one given to a partition that was never written is gone with its process.
+                    self._partition_count = max(self._partition_count, partition.number + 1)
 
     def append(self, topic: str, shard: str, events: Sequence[tuple[int, bytes]]) -> int:
         """Stage events (time_us, value) as one block; returns the first offset."""
