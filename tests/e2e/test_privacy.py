@@ -75,7 +75,7 @@ def test_the_command_line_leaves_no_trace_at_home(tmp_path: Path) -> None:
 
     home = tmp_path / "home"
     home.mkdir()
-    for arguments in (["--help"], ["--show-completion", "bash"], ["doctor", str(tmp_path)]):
+    for arguments in (["--help"], ["--version"], ["doctor", str(tmp_path)]):
         done = subprocess.run(
             [*COMMAND, *arguments],
             env={"PATH": os.environ["PATH"], "HOME": str(home)},

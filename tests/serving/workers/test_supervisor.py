@@ -21,6 +21,9 @@ from tests.serving.workers.conftest import Load, Served, alive, ask, kill, until
 
 Serve = Callable[..., Served]
 
+pytestmark = pytest.mark.serial
+"""Crashes, drains and restarts against the clock: other tests beside them would stretch it."""
+
 
 def test_it_answers_and_leaves(serve: Serve, tmp_path: Path) -> None:
     """One worker answers at the printed address; SIGTERM drains and stops it, and the status is 0."""
@@ -159,6 +162,7 @@ def test_a_leaving_worker_says_so(serve: Serve) -> None:
     with serve() as served:
         idle, busy = served.connect(), served.connect()
         worker = ask(idle).pid
+        busy.connect()
         slow = threading.Thread(target=lambda: ask(busy, "/slow?ms=1500"))
         slow.start()
         served.signal(signal.SIGTERM)
