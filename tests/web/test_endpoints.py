@@ -129,6 +129,7 @@ def test_an_unexpected_exception_stays_inside(ask: Asker, caplog: pytest.LogCapt
     assert "secret" not in answer.text
     assert found["request_id"] in caplog.text
     assert "ZeroDivisionError" in caplog.text
+    assert len(caplog.records) == 1, "said twice"
 
 
 def test_etags_guard_changes_and_save_reading(ask: Asker) -> None:

@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kaname.call import Principal, as_error
+from kaname.call import Principal
 from kaname.errors import Forbidden, InvalidInput, KanameError, NotFound
 from kaname.ids import IdSource
 from kaname.web import bodies, decoding, idempotency
 from kaname.web.idempotency import Answers, StoredAnswer
-from kaname.web.problems import problem
+from kaname.web.problems import internal, problem
 from kaname.web.resources import Asked, Handler, Nothing, Reply, Resource, Upload
 
 _log = logging.getLogger("kaname.web")
@@ -96,7 +96,7 @@ class _Endpoint:
             return
         except Exception as error:  # noqa: BLE001  (the guard: a fault fails its own request only)
             _log.exception("%s %s failed; request %s", request.method, request.url.path, request_id)
-            response = _problem(as_error(error), request, request_id)
+            response = _problem(internal(error), request, request_id)
         response.headers["x-request-id"] = request_id
         if "traceparent" in request.headers:
             response.headers["traceparent"] = request.headers["traceparent"]

@@ -118,6 +118,11 @@ def problem(
     return status, headers, body
 
 
+def internal(error: Exception) -> KanameError:
+    """What the caller is told of a fault inside the server; whoever caught it writes the log's one entry."""
+    return KanameError(f"{type(error).__name__} inside the server; the log has the details")
+
+
 def _whole_seconds(seconds: float | None) -> int:
     """Retry-After is in whole seconds: rounded up, so that a client that obeys is not refused again."""
     return _DEFAULT_RETRY_S if seconds is None else max(1, math.ceil(seconds))

@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from kaname import __version__
-from kaname.call import Principal, as_error
+from kaname.call import Principal
 from kaname.errors import Forbidden, InvalidInput, KanameError, NotFound
 from kaname.ids import IdSource
 from kaname.serving.json_input import explain
@@ -24,6 +24,7 @@ from kaname.serving.oip.codec import refusal
 from kaname.serving.oip.messages import IndexRequest, RepositoryRequest
 from kaname.serving.oip.types import EXTENSIONS, Authorize, Catalog, Scope
 from kaname.web import bodies
+from kaname.web.problems import internal
 
 LOG = logging.getLogger("kaname.oip")
 MOST_BYTES = 1024 * 1024
@@ -200,7 +201,7 @@ class _Resource:
             response = _refused(error, request_id)
         except Exception as error:
             LOG.exception("%s %s failed; request %s", request.method, request.url.path, request_id)
-            response = _refused(as_error(error), request_id)
+            response = _refused(internal(error), request_id)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
