@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from kaname.clock import ManualClock
-from kaname.errors import CorruptData, Unavailable
+from kaname.errors import CorruptData, DeadlineExceeded, Unavailable
 from kaname.inference.lane import Lane
 from kaname.inference.residency import Residency, artefact_file
 from kaname.models.types import RuntimeChoice, VersionInfo
@@ -50,7 +50,7 @@ class House:
         self.sessions: dict[int, RowRuntime] = {}
         loop = asyncio.get_running_loop()
         self.deadlines = Deadlines(self.clock, loop)
-        self.residency = Residency(self.open, self.make_lane)
+        self.residency = Residency(self.open, self.make_lane, self.deadlines)
 
     def open(self, info: VersionInfo) -> Session:
         self.inside += 1
@@ -69,8 +69,8 @@ class House:
         loop = asyncio.get_running_loop()
         return Lane(session, ROWS, best_rows=4, loop=loop, clock=self.clock, deadlines=self.deadlines)
 
-    def ask(self, info: VersionInfo, value: float = 1.0) -> Asked:
-        asked = Asked([[value, 0, 0]], as_table=True, clock=self.clock)
+    def ask(self, info: VersionInfo, value: float = 1.0, ms: float = 0) -> Asked:
+        asked = Asked([[value, 0, 0]], as_table=True, clock=self.clock, ms=ms)
         self.residency.submit(self.residency.of(info), asked.call)
         return asked
 
@@ -156,6 +156,29 @@ def test_calls_that_wait_for_a_load_that_fails_hear_of_it() -> None:
         house.go.set()
         await ended(*asked)
         assert all(type(one.error) is Unavailable for one in asked)
+
+    run(scenario)
+
+
+def test_a_deadline_ends_the_wait_for_a_load() -> None:
+    """The answer comes when the deadline passes, not when the load ends; who has more time is still answered."""
+
+    async def scenario(house: House) -> None:
+        house.go.clear()
+        hurried, patient = house.ask(version(1), 1.0, ms=50), house.ask(version(1), 2.0, ms=5_000)
+        await asyncio.sleep(0)
+        house.clock.advance(ms=49)
+        house.deadlines.sweep()
+        assert not hurried.call.done
+        house.clock.advance(ms=20)
+        house.deadlines.sweep()
+        assert type(hurried.error) is DeadlineExceeded
+        assert not patient.call.done
+        house.go.set()
+        await ended(patient)
+        patient.check_answer()
+        assert house.sessions[1].runs == [[2.0]]
+        assert len(hurried.outcomes) == 1
 
     run(scenario)
 

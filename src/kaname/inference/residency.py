@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kaname.call import Call
+from kaname.call import Call, Outcome
 from kaname.errors import KanameError, Unavailable
 from kaname.inference.lane import Lane
 from kaname.models.types import VersionInfo
+from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Session
 
 LOG = logging.getLogger("kaname.residency")
@@ -30,22 +31,30 @@ class Resident:
         self.lane: Lane | None = None
         self.error: KanameError | None = None
         self.loading = False
-        self._waiting: list[Call] = []
+        self._waiting: dict[Call, None] = {}
 
     def wait(self, call: Call) -> None:
-        self._waiting.append(call)
+        """Keep `call` until the load is over; one that ends before, at its deadline, is let go of at once."""
+        self._waiting[call] = None
+        call.back(self._forget)
+
+    def _forget(self, call: Call, outcome: Outcome) -> Outcome:
+        self._waiting.pop(call, None)
+        return outcome
 
     def release(self) -> list[Call]:
-        waiting, self._waiting = self._waiting, []
-        return [call for call in waiting if not call.done]
+        """The calls that wait, in order; they wait no longer."""
+        waiting, self._waiting = self._waiting, {}
+        return list(waiting)
 
 
 class Residency:
     """The versions of one worker. Loads run on a thread one after the other; everything else on the loop."""
 
-    def __init__(self, open_session: OpenSession, make_lane: MakeLane) -> None:
+    def __init__(self, open_session: OpenSession, make_lane: MakeLane, deadlines: Deadlines) -> None:
         self._open = open_session
         self._make_lane = make_lane
+        self._deadlines = deadlines
         self._residents: dict[int, Resident] = {}
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,10 +75,16 @@ class Residency:
         elif resident.error is not None:
             call.fail(resident.error)
         else:
+            self._deadlines.watch(call)
+            call.back(self._unwatch)
             resident.wait(call)
             if not resident.loading:
                 resident.loading = True
                 self._spawn(resident)
+
+    def _unwatch(self, call: Call, outcome: Outcome) -> Outcome:
+        self._deadlines.forget(call)
+        return outcome
 
     def _spawn(self, resident: Resident) -> None:
         task = asyncio.get_running_loop().create_task(self._load(resident))

@@ -122,7 +122,7 @@ class Node:
         self._meters: dict[int, VersionMeters] = {}
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
-        self.residency = Residency(self._open, self._make_lane)
+        self.residency = Residency(self._open, self._make_lane, self._deadlines)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
         self._bringing: asyncio.Task[None] | None = None
         self._router = Router(self)
