@@ -7,6 +7,9 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest
 
+# Tests start hundreds of processes; where bytecode may not be kept, each of them compiles every module anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help venv lock demo test test-fast test-services lint format types contracts docs bench clean
 

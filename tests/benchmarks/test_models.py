@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 from benchmarks import models
 
 pytest.importorskip("onnx")
-pytest.importorskip("skl2onnx")
 
 
 def test_the_cnn_has_the_stated_size() -> None:
@@ -19,6 +19,7 @@ def test_the_cnn_has_the_stated_size() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("skl2onnx") is None, reason="skl2onnx is not installed")
 def test_models_are_built_once_and_answer(tmp_path: Path) -> None:
     """Each file takes its row and gives probabilities; a second call builds nothing; the seeds fix the bytes."""
     built = models.build(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project as `kaname init` makes it; tests of this module do not change its files."""
     folder = tmp_path_factory.mktemp("cli") / "shop"
     assert kaname("init", folder).code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def applied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same project, applied; tests work on copies."""
+    folder = tmp_path_factory.mktemp("applied") / "shop"
+    shutil.copytree(project, folder)
+    assert kaname("apply", folder).code == 0
     return folder
 
 
@@ -170,11 +180,12 @@ def test_settings_show_value_origin_unit_and_default(project: Path) -> None:
     assert lines["server.port"]["origin"].startswith("kaname.yaml:")
     assert lines["server.workers"]["origin"] == "default"
     assert [name for name, line in lines.items() if not line["doc"]] == []
-    changed = kaname("settings", project, "--changed").out
-    assert "server.port" in changed
-    assert "record.commit_ms" not in changed
+    changed = kaname("settings", project, "--changed", KANAME_RECORD__COMMIT_MS="20").out
+    assert "record.commit_ms" in changed
+    assert "server.port" not in changed, "the file names the default"
 
 
+@pytest.mark.slow
 def test_apply_shows_its_plan_and_is_idempotent(tmp_path: Path) -> None:
     """A dry run changes nothing, the first run does everything, the second nothing."""
     kaname("init", tmp_path)
@@ -189,21 +200,21 @@ def test_apply_shows_its_plan_and_is_idempotent(tmp_path: Path) -> None:
     assert report["server"] == "not running"
 
 
-def test_apply_asks_before_it_takes_something_away(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_apply_asks_before_it_takes_something_away(applied: Path, tmp_path: Path) -> None:
     """A declaration that is gone unloads its model: not without a yes."""
-    kaname("init", tmp_path)
-    kaname("apply", tmp_path)
-    (tmp_path / "models" / "iris.yaml").unlink()
-    assert kaname("apply", tmp_path).code != 0
-    assert kaname("status", tmp_path, "--json").json()["models"][0]["loaded"] is True
-    assert kaname("apply", tmp_path, "--yes").code == 0
-    assert kaname("status", tmp_path, "--json").json()["models"][0]["loaded"] is False
+    shop = Path(shutil.copytree(applied, tmp_path / "shop"))
+    (shop / "models" / "iris.yaml").unlink()
+    assert kaname("apply", shop).code != 0
+    assert kaname("status", shop, "--json").json()["models"][0]["loaded"] is True
+    assert kaname("apply", shop, "--yes").code == 0
+    assert kaname("status", shop, "--json").json()["models"][0]["loaded"] is False
 
 
-def test_capabilities_work_on_the_chosen_project(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_capabilities_work_on_the_chosen_project(applied: Path, tmp_path: Path) -> None:
     """`--project` serves model, key and predictions alike."""
-    kaname("init", tmp_path)
-    kaname("apply", tmp_path)
-    assert "iris" in kaname("-C", tmp_path, "model", "list").out
-    assert kaname("-C", tmp_path, "key", "create", "--scope", "read", "--json").json()["info"]["scopes"] == ["read"]
-    assert kaname("-C", tmp_path, "predictions", "tail").code == 0
+    shop = Path(shutil.copytree(applied, tmp_path / "shop"))
+    assert "iris" in kaname("-C", shop, "model", "list").out
+    assert kaname("-C", shop, "key", "create", "--scope", "read", "--json").json()["info"]["scopes"] == ["read"]
+    assert kaname("-C", shop, "predictions", "tail").code == 0
