@@ -218,8 +218,8 @@ def test_an_idle_version_is_released_at_once_and_may_come_back() -> None:
     run(scenario)
 
 
-def test_a_load_in_progress_is_not_interrupted_by_a_sweep() -> None:
-    """Calls that wait for a version that others no longer need are still answered."""
+def test_a_version_no_longer_wanted_answers_who_waits_and_goes() -> None:
+    """Calls that wait for a version that others no longer need are still answered; then it is released."""
 
     async def scenario(house: House) -> None:
         house.go.clear()
@@ -229,6 +229,82 @@ def test_a_load_in_progress_is_not_interrupted_by_a_sweep() -> None:
         house.go.set()
         await ended(asked)
         asked.check_answer()
+        assert house.residency.ready() == []
+        assert house.sessions[1].closed == 1
+
+    run(scenario)
+
+
+def test_a_version_wanted_again_while_it_loads_stays() -> None:
+    """The last word counts: dropped, then asked for by a new path, it is loaded once and kept."""
+
+    async def scenario(house: House) -> None:
+        house.go.clear()
+        first = house.ask(version(1), 1.0)
+        await asyncio.sleep(0)
+        house.residency.keep(set())
+        second = house.ask(version(1), 2.0)
+        house.go.set()
+        await ended(first, second)
+        assert house.opened == [1]
+        assert [info.id for info in house.residency.ready()] == [1]
+
+    run(scenario)
+
+
+def test_a_load_that_nobody_needs_any_more_is_not_begun() -> None:
+    """Dropped before its turn came, and nobody waits: it is not loaded at all."""
+
+    async def scenario(house: House) -> None:
+        house.go.clear()
+        first = house.ask(version(1), 1.0)
+        second = house.ask(version(2), 2.0, ms=50)
+        await asyncio.sleep(0)
+        house.residency.keep({1})
+        house.clock.advance(ms=100)
+        house.deadlines.sweep()
+        assert type(second.error) is DeadlineExceeded
+        house.go.set()
+        await ended(first)
+        await house.residency.load([version(1)])
+        assert house.opened == [1]
+
+    run(scenario)
+
+
+def test_a_late_call_over_an_old_path_leaves_nothing_behind() -> None:
+    """A path composed before the version was released still answers: it is loaded once more, and released."""
+
+    async def scenario(house: House) -> None:
+        await house.residency.load([version(1)])
+        old = house.residency.of(version(1))
+        house.residency.keep(set())
+        late = [Asked([[value, 0, 0]], as_table=True, clock=house.clock) for value in (1.0, 2.0)]
+        for one in late:
+            house.residency.submit(old, one.call)
+        await ended(*late)
+        for one in late:
+            one.check_answer()
+        assert house.opened == [1, 1]
+        assert house.residency.ready() == []
+        assert house.sessions[1].closed == 1
+
+    run(scenario)
+
+
+def test_a_late_call_over_an_old_path_uses_what_is_in_memory() -> None:
+    """The version came back meanwhile: it is not loaded a second time beside itself."""
+
+    async def scenario(house: House) -> None:
+        await house.residency.load([version(1)])
+        old = house.residency.of(version(1))
+        house.residency.keep(set())
+        await house.residency.load([version(1)])
+        late = Asked([[1.0, 0, 0]], as_table=True, clock=house.clock)
+        house.residency.submit(old, late.call)
+        await ended(late)
+        late.check_answer()
+        assert house.opened == [1, 1]
 
     run(scenario)
 

@@ -131,6 +131,7 @@ class Node:
         self.ready = False
         self._wanted: set[int] = set()
         self._promoted: set[int] = set()
+        self._asked_now: set[int] = set()
 
     # --- snapshots --------------------------------------------------------------------------------------
 
@@ -171,11 +172,11 @@ class Node:
             self.residency.keep(used & self._wanted)
 
     def _forget_superseded(self, snapshot: Snapshot) -> None:
-        """What answered stays in memory while a rollback may return to it, and no longer."""
+        """What answered stays in memory while a rollback may return to it, and no longer, unless requests name it."""
         stay = set()
         for entry in snapshot.models:
             stay |= {v.id for v in entry.versions if v.version in (entry.info.promoted, entry.info.previous)}
-        self._wanted -= self._promoted - stay
+        self._wanted -= self._promoted - stay - self._asked_now
         self._promoted &= stay
 
     def _activated(self, snapshot: Snapshot) -> Snapshot:
@@ -194,6 +195,7 @@ class Node:
         self.snapshot = snapshot
         self._router = Router(self)
         self._asked.clear()
+        self._asked_now.clear()
         self.gate.swap(self._router.find)
 
     def _needed(self, entry: ModelEntry) -> list[VersionInfo]:
@@ -209,6 +211,7 @@ class Node:
     def want(self, info: VersionInfo) -> Resident:
         """The resident of a version that is about to be asked."""
         self._wanted.add(info.id)
+        self._asked_now.add(info.id)
         return self.residency.of(info)
 
     # --- callers inside the process ---------------------------------------------------------------------
@@ -263,7 +266,7 @@ class Node:
 
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version can answer without loading first."""
-        return self.residency.of(info).lane is not None
+        return self.residency.is_ready(info)
 
     def meters_of(self, info: VersionInfo) -> VersionMeters:
         """The numbers of a version."""
@@ -319,6 +322,9 @@ class Node:
 
     async def close(self) -> None:
         """Release every session. No request is in progress any more."""
+        if self._bringing is not None:
+            self._bringing.cancel()
+            await asyncio.wait([self._bringing])
         await self.residency.close()
         self._deadlines.close()
         await asyncio.to_thread(self._crew.close)
