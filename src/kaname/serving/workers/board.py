@@ -6,7 +6,7 @@ line included.
 
 Switching all workers at once: each worker that has loaded change N reports `prepared(N)`. Whoever sees
 `may_activate(N)` calls `activate(N)`, which sets one cell that all processes share. A worker whose prepared snapshot
-is not newer than `activated` answers from it, looked up as each request comes in (50 ns). So from one instant on no
+is not newer than `activated` answers from it, looked up as each request comes in (0.2 µs). So from one instant on no
 worker gives an old answer, whatever its event loop was busy with: nobody sees new, then old.
 """
 
