@@ -22,6 +22,12 @@ def test_no_file_names_another_host(ask: Asker, path: str) -> None:
     assert not re.search(r"https?:|\*|unsafe", policy)
 
 
+def test_the_root_leads_to_the_page(ask: Asker) -> None:
+    """Who types the address of the server into a browser finds the documentation; no key is needed."""
+    answer = ask.as_(None)("GET", "/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+
+
 def test_every_file_that_the_page_names_is_served(ask: Asker) -> None:
     """Links are relative to the page, so it works under any host and port."""
     page = ask("GET", "/docs").text

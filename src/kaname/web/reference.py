@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`: a page that shows it, made of local files only."""
+"""`/openapi.json`, and `/docs`: a page that shows it, made of local files only. `/` leads there."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ def routes(document: Callable[[], dict[str, Any]]) -> list[Route]:
             made.append(msgspec.json.encode(document()))
         return Response(made[0], media_type="application/json")
 
+    async def to_the_page(_: Request) -> Response:
+        return Response(status_code=307, headers={"location": "docs"})
+
     folder = files("kaname.web") / "static"
     pages = [
         Route(path, _static((folder / name).read_bytes(), media_type)) for path, (name, media_type) in _FILES.items()
     ]
-    return [Route("/openapi.json", openapi), *pages]
+    return [Route("/", to_the_page), Route("/openapi.json", openapi), *pages]
 
 
 def _static(content: bytes, media_type: str) -> Callable[[Request], Any]:
