@@ -103,6 +103,14 @@ def test_a_model_lives_and_dies_over_http(server: Server, world: World) -> None:
     assert list(server.spool.iterdir()) == []
 
 
+def test_what_may_differ_reaches_the_import(server: Server, world: World) -> None:
+    """`tolerance` and `max_share` of the query; what is no share is a 400."""
+    assert upload(server, world, 2.0, "?tolerance=0.5&max_share=0.25").status_code == 201
+    assert [(each.tolerance, each.max_share) for each in world.requests] == [(0.5, 0.25)]
+    refused = upload(server, world, 3.0, "?max_share=2")
+    assert (refused.status_code, refused.json()["where"]) == (400, "query.max_share")
+
+
 def test_a_model_is_found_by_name_and_by_number(server: Server, world: World) -> None:
     """Both identify it everywhere; an unknown name tells the near ones."""
     upload(server, world, 2.0)

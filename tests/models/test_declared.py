@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ config: {limits: {queue: 7}, record: {redact: [age]}}
 """
 SECOND = """  - version: "2"
     path: artefacts/two.onnx
+    tolerance: 0.5
+    max_share: 0.25
 promoted: "2"
 """
 
@@ -156,6 +159,35 @@ def test_a_model_added_by_hand_is_adopted_when_its_content_is_the_same(project: 
     project.write(DELAY.replace("delay", "late"), "late.yaml")
     with pytest.raises(Conflict, match="exists with other content"):
         project.apply()
+
+
+def test_what_may_differ_reaches_the_import_and_changes_no_version(project: Project) -> None:
+    """`tolerance` and `max_share` count when a version is imported; another value later is no other version."""
+    project.write(DELAY.replace('promoted: "1"\n', SECOND))
+    project.apply()
+    assert [(each.tolerance, each.max_share) for each in project.world.requests] == [(1e-4, 0.001), (0.5, 0.25)]
+    project.write(DELAY.replace('promoted: "1"\n', SECOND.replace("0.5", "0.1")))
+    assert project.apply() == []
+    project.write(DELAY.replace('promoted: "1"\n', SECOND.replace("0.25", "2")))
+    with pytest.raises(InvalidInput, match="<= 1"):
+        project.apply()
+
+
+def test_each_import_is_announced(project: Project) -> None:
+    """Imports take seconds: whoever applies can say what goes on, before it does."""
+    heard: list[tuple[str, int]] = []
+
+    @contextmanager
+    def hear(what: str) -> Iterator[None]:
+        heard.append((what, len(project.world.requests)))
+        yield
+
+    project.write(DELAY.replace('promoted: "1"\n', SECOND))
+    project.declarations.apply(who="file", doing=hear)
+    assert heard == [
+        ("importing delay/1: converting, comparing, measuring", 0),
+        ("importing delay/2: converting, comparing, measuring", 1),
+    ]
 
 
 def test_a_project_without_declarations_has_nothing_to_apply(project: Project) -> None:

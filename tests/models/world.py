@@ -110,9 +110,14 @@ class World:
             shutil.copyfile(_migrated(), folder / "control.db")
         self.database = Database.open(f"sqlite:///{folder / 'control.db'}")
         self.artefacts = ArtefactStore(folder / "artefacts")
+        self.requests: list[ImportRequest] = []
         self.models = Models(
-            self.database, self.artefacts, self.clock, import_onnx, folder / "imports", profile_by_size
+            self.database, self.artefacts, self.clock, self._import, folder / "imports", profile_by_size
         )
+
+    def _import(self, request: ImportRequest, workdir: Path) -> Imported:
+        self.requests.append(request)
+        return import_onnx(request, workdir)
 
     def file(self, factor: float) -> Path:
         """A model file that multiplies by `factor`."""

@@ -133,6 +133,8 @@ def _answering(models: Models, settled: Settled) -> list[Resource]:
                 version=query.version,
                 tags=query.tag,
                 trust_pickle=query.trust_pickle,
+                tolerance=query.tolerance,
+                max_share=query.max_share,
                 promote=query.promote,
             )
         location = f"/api/v1/models/{version.model}/versions/{version.version}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 from blake3 import blake3
+from msgspec import Meta
 
 from kaname.errors import InvalidInput
 from kaname.models.config import Leaves, flatten
+from kaname.models.importing.types import MAX_SHARE, TOLERANCE
 from kaname.models.names import check_model, check_tag, check_version
 from kaname.settings import ModelConfig
 
@@ -37,6 +39,9 @@ class DeclaredVersion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     metrics: dict[str, float] = {}
     tags: tuple[str, ...] = ()
     trust_pickle: bool = False
+    tolerance: Annotated[float, Meta(ge=0)] = TOLERANCE
+    max_share: Annotated[float, Meta(ge=0, le=1)] = MAX_SHARE
+    """These three allow an import, and say nothing of what was imported: changing them later changes nothing."""
 
 
 class DeclaredModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

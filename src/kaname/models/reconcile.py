@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import delete, insert, select
@@ -14,6 +15,9 @@ from kaname.models.declared import Declaration, Desired, Locate, Read, load
 from kaname.models.plan import Actual, ActualVersion, Plan, Step, compare
 from kaname.models.registry import Models
 from kaname.storage.sql.database import Database
+
+Doing = Callable[[str], AbstractContextManager[object]]
+"""Tells a person what goes on while the context lasts."""
 
 
 class Declarations:
@@ -51,18 +55,20 @@ class Declarations:
             drift=tuple(drift for plan in plans for drift in plan.drift),
         )
 
-    def apply(self, *, who: str) -> tuple[Plan, tuple[str, ...]]:
+    def apply(self, *, who: str, doing: Doing = nullcontext) -> tuple[Plan, tuple[str, ...]]:
         """Plan, then make it so; returns the plan and the notes of the imports.
 
         Versions are imported first, of all models, and answer nothing yet: an import that fails has changed no
         answer. What was applied is remembered model by model, so that after a failure the next call goes on.
+        `doing` is entered for each import, which takes seconds.
         """
         declarations = {each.model.name: each for each in self.load()}
         plan = self.plan(list(declarations.values()))
         notes: list[str] = []
         for step in plan.steps:
             if step.action == "add":
-                notes += self._add(step, declarations[step.model], who)
+                with doing(f"importing {step.model}/{step.version}: converting, comparing, measuring"):
+                    notes += self._add(step, declarations[step.model], who)
         applied = self._applied()
         for name in sorted({*declarations, *applied}):
             for step in plan.steps:
@@ -84,6 +90,8 @@ class Declarations:
             version=declared.version,
             tags=declared.tags,
             trust_pickle=declared.trust_pickle,
+            tolerance=declared.tolerance,
+            max_share=declared.max_share,
             promote=False if declaration.model.promoted else None,
         )
         if missing := set(declared.tags) - set(info.tags):

@@ -17,7 +17,7 @@ from kaname.models import config as settings
 from kaname.models import store
 from kaname.models.adding import Wanted, check_tags, register
 from kaname.models.edit import Edit, editing, etag_of
-from kaname.models.importing.types import Imported, ImportRequest
+from kaname.models.importing.types import MAX_SHARE, TOLERANCE, Imported, ImportRequest
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
 from kaname.runtimes.types import Profile
 from kaname.settings import ModelConfig
@@ -128,16 +128,26 @@ class Models:
         tags: Sequence[str] = (),
         trust_pickle: bool = False,
         promote: bool | None = None,
+        tolerance: float = TOLERANCE,
+        max_share: float = MAX_SHARE,
     ) -> tuple[VersionInfo, tuple[str, ...]]:
         """Import a model file as a new version (of a new model, if need be); returns it and the import's notes.
 
         `version` None: the next number. `promote` None: only if nothing answers yet. A version that exists is
         returned as it is when its artefact is the same, else Conflict: versions never change. The artefact is
         published before the transaction; a crash in between leaves it without a version, for `collect_garbage`.
+        `tolerance`, `max_share`: how far a conversion may differ from the original, see ImportRequest.
         Raises what the importer raises.
         """
         wanted = Wanted.checked(name, version, metrics or {}, tags, promote)
-        request = ImportRequest(path=path, sample=sample, trust_pickle=trust_pickle, name=name)
+        request = ImportRequest(
+            path=path,
+            sample=sample,
+            trust_pickle=trust_pickle,
+            name=name,
+            tolerance=tolerance,
+            max_share=max_share,
+        )
         with self._workplace() as workplace:
             imported = self._importer(request, workplace)
             artefact = self._artefacts.publish(imported.files)

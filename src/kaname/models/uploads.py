@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from kaname.errors import Forbidden, InvalidInput, KanameError
+from kaname.models.importing.types import MAX_SHARE, TOLERANCE
 from kaname.web.resources import Asked
 
 PLAIN = (".onnx", ".txt", ".json", ".ubj")
@@ -38,6 +39,12 @@ class AddQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trust_pickle: Annotated[
         bool, Meta(description="Read a pickle, which runs code that it names. Needs scope `admin`.")
     ] = False
+    tolerance: Annotated[
+        float, Meta(ge=0, description="Largest difference accepted from the original, relative to values above 1.")
+    ] = TOLERANCE
+    max_share: Annotated[
+        float, Meta(ge=0, le=1, description="Share of rows that may differ by more, where nothing else can run it.")
+    ] = MAX_SHARE
     wait_s: Annotated[float, Meta(ge=0, le=300, description="Longest wait for all workers to apply it.")] = 30.0
 
     def metrics(self) -> dict[str, float]:

@@ -245,8 +245,8 @@ def _notes(choices: list[RuntimeChoice], prepared: Prepared) -> list[str]:
 def _refusal(choices: list[RuntimeChoice], request: ImportRequest) -> InvalidInput:
     reasons = "; ".join(f"{_NAMES[choice.runtime]} {choice.reason}" for choice in choices)
     return InvalidInput(
-        f"the converted model does not answer as the original does ({reasons}); raise the tolerance if that is "
-        "good enough, or wrap the original in a Python model (file.py:ClassName)",
+        f"the converted model does not answer as the original does ({reasons}); raise tolerance or max_share if "
+        "that is good enough, or wrap the original in a Python model (file.py:ClassName)",
         where=str(request.path),
         expected=f"at most {request.max_share:.3%} of rows beyond {request.tolerance:g}",
     )

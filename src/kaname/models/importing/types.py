@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from kaname.models.types import RuntimeChoice
 from kaname.runtimes.types import Profile
@@ -18,6 +19,8 @@ Kind = Literal["onnx", "pickle", "lightgbm", "xgboost", "python"]
 """What a file is, before it is read: a pickle may turn out to hold any of scikit-learn, LightGBM, XGBoost."""
 
 Tensors = tuple[Tensor, ...]
+
+TOLERANCE, MAX_SHARE = 1e-4, 0.001
 
 
 class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +34,9 @@ class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Reading a pickle runs code that it names: only with this."""
     name: str = ""
     """The model's name, for messages."""
-    tolerance: float = 1e-4
+    tolerance: Annotated[float, Meta(ge=0)] = TOLERANCE
     """Largest difference from the original, relative to values above 1."""
-    max_share: float = 0.001
+    max_share: Annotated[float, Meta(ge=0, le=1)] = MAX_SHARE
     """Share of rows beyond the tolerance that is accepted of a conversion that has no alternative."""
     timeout_s: float = 600.0
     """The child process is killed after this time."""
