@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,13 +17,16 @@ import uvloop
 from kaname.access.principals import everybody
 from kaname.data_plane import DataPlane
 from kaname.errors import Conflict, InvalidInput, Unavailable
-from kaname.project import find, load_valid
+from kaname.models.reconcile import Doing
+from kaname.project import Project, find, load_valid
 from kaname.serving.predict_api import PredictAnswer
 from kaname.serving.workers.board import Board
+from kaname.serving.workers.lock import ProjectLock
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
 from kaname.stores import Stores
 from kaname.telemetry import logs
+from kaname.terminal import working
 from kaname.web.problems import error_of
 
 Features = Mapping[str, object] | Sequence[object]
@@ -138,9 +142,9 @@ def build_worker(project: Path, slot: int, board: Board) -> Worker:
     return DataPlane(Stores(load_valid(project, os.environ), patient=True), slot, board)
 
 
-def apply_declared(stores: Stores, who: str) -> list[str]:
+def apply_declared(stores: Stores, who: str, doing: Doing = nullcontext) -> list[str]:
     """Make what the project's files declare so; returns a line for each step, note and difference left standing."""
-    plan, notes = stores.declarations().apply(who=who)
+    plan, notes = stores.declarations().apply(who=who, doing=doing)
     drift = [f"{drift}; it stands until the file changes" for drift in plan.drift]
     return [*map(str, plan.steps), *notes, *drift]
 
@@ -154,21 +158,35 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
         os.environ["KANAME_" + name.upper().replace(".", "__")] = str(value)
     logs.configure()
     loaded = load_valid(project, os.environ)
-    stores = Stores(loaded)
+    lock = ProjectLock(project)
     try:
-        stores.keys.ensure_local_admin(loaded.data)
+        _prepare(loaded)
+        return _supervisor(loaded, lock).run()
+    finally:
+        lock.release()
+
+
+def _prepare(project: Project) -> None:
+    """What a server finds done when its workers start: a key for the local admin, the declared models."""
+    stores = Stores(project)
+    try:
+        stores.keys.ensure_local_admin(project.data)
         stores.models.collect_garbage()
-        if loaded.settings.profile == "local":
-            for line in apply_declared(stores, "serve"):
+        if project.settings.profile == "local":
+            for line in apply_declared(stores, "serve", working):
                 print(line, flush=True)  # noqa: T201  (the command's output)
     finally:
         stores.close()
-    server = loaded.settings.server
+
+
+def _supervisor(project: Project, lock: ProjectLock) -> Supervisor:
+    server = project.settings.server
     options = ServeOptions(
-        project=project,
+        project=project.root,
         host=server.host,
         port=server.port,
         workers=server.workers,
         drain_s=server.drain_ms / 1000,
     )
-    return Supervisor(options).run()
+    print(f"starting {server.workers} worker{'s' * (server.workers > 1)} …", flush=True)  # noqa: T201  (likewise)
+    return Supervisor(options, lock=lock)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from kaname.errors import Conflict, InvalidInput, KanameError
+from kaname.errors import Conflict, InvalidInput, KanameError, NotFound
+from kaname.models import tables
 from kaname.models.cli import commands
 from tests.models.world import World
 
@@ -55,6 +58,46 @@ def test_a_model_is_added_and_shown_to_a_person(kaname: Terminal) -> None:
     assert "x FP32[-1, 1]" in page
     assert "the only one" in page
     assert "iris" in kaname("list")
+
+
+def test_a_terminal_of_80_columns_is_wide_enough(kaname: Terminal) -> None:
+    """No line is longer, and no metric, tag or moment is broken."""
+    metrics = [f"a_rather_long_name_{number}=0.{number}23456" for number in range(1, 6)]
+    kaname("add", "iris", str(kaname.world.file(1)), *(word for one in metrics for word in ("--metric", one)))
+    kaname("add", "iris", str(kaname.world.file(2)), "--tag", "candidate", "--tag", "trained-on-monday")
+    models = kaname.world.models
+    for page in (
+        tables.versions_table(models.get("iris"), models.versions("iris")),
+        tables.version_page(models.version("iris", "1")),
+    ):
+        narrow = Console(width=80, file=io.StringIO())
+        narrow.print(page)
+        lines = narrow.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is the StringIO
+        assert max(map(len, lines)) <= 80
+        words = {word.strip(",") for line in lines for word in line.split()}
+        assert words >= {f"a_rather_long_name_{number}" for number in range(1, 6)}
+        assert words >= {f"0.{number}23456" for number in range(1, 6)}
+        assert tables.moment(models.version("iris", "1").created_us).split()[0] in words
+
+
+def test_what_may_differ_reaches_the_import(kaname: Terminal) -> None:
+    """`--tolerance` and `--max-share` as given, else the defaults; a share above 1 is refused."""
+    model = str(kaname.world.file(1))
+    kaname("add", "iris", model)
+    kaname("add", "iris", model, "--version", "b", "--tolerance", "0.5", "--max-share", "0.25")
+    assert [(each.tolerance, each.max_share) for each in kaname.world.requests] == [(1e-4, 0.001), (0.5, 0.25)]
+    with pytest.raises(AssertionError, match="max-share"):
+        kaname("add", "iris", model, "--max-share", "2")
+
+
+def test_the_sample_is_printed_as_the_body_of_a_request(kaname: Terminal) -> None:
+    """Of the version that answers, or of the one named; without either it is said."""
+    kaname("add", "iris", str(kaname.world.file(1)), "--no-promote")
+    assert json.loads(kaname("sample", "iris", "1")) == {"instances": [[1.0]]}
+    with pytest.raises(NotFound, match="promoted yet"):
+        kaname("sample", "iris")
+    kaname("promote", "iris", "1")
+    assert json.loads(kaname("sample", "iris")) == {"instances": [[1.0]]}
 
 
 def test_machines_get_json_of_the_same_facts(kaname: Terminal) -> None:

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kaname.access.api import KeyView, NewKey
 from kaname.access.keys import Keys
+from kaname.terminal import show, table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -53,7 +54,7 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
         if json:
             _print_json(found)
         else:
-            Console().print(_table(found))
+            show(_table(found))
 
     @app.command()
     def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `kaname key list` shows it.")]) -> None:
@@ -77,14 +78,13 @@ def _print_json(value: object) -> None:
 
 
 def _table(keys: list[KeyView]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for title in ("ID", "NAME", "SCOPES", "ROWS/S", "CREATED", "REVOKED"):
-        table.add_column(title)
+    grid = table("id", "name", "scopes", "rows/s", "created", "revoked")
     for key in keys:
         rate = "default" if key.rate_rows_per_s is None else f"{key.rate_rows_per_s:g}"
         revoked = "" if key.revoked_us is None else _day(key.revoked_us)
-        table.add_row(key.id, key.name, " ".join(key.scopes), rate, _day(key.created_us), revoked)
-    return table
+        cells = (key.id, key.name, " ".join(key.scopes), rate, _day(key.created_us), revoked)
+        grid.add_row(*map(Text, cells))  # a name in brackets is text, not markup
+    return grid
 
 
 def _day(at_us: int) -> str:

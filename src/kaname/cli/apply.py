@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import typer
 
 from kaname.cli.check import problems_of
 from kaname.cli.objects import stores_of
-from kaname.cli.output import console, print_json, print_problems, problem_of
+from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.models.plan import Plan
 from kaname.project import find, load_valid
+from kaname.terminal import console, working
 
 TAKES_AWAY = frozenset({"archive", "unload"})
 """Steps after which something answers no longer."""
@@ -34,7 +36,8 @@ def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
             _print(plan)
         if not plan.steps or dry_run or not (yes or as_json or _agreed(plan)):
             return _done(plan, (), applied=False, as_json=as_json)
-        plan, notes = declarations.apply(who=f"apply:{getpass.getuser()}")
+        doing = nullcontext if as_json else working
+        plan, notes = declarations.apply(who=f"apply:{getpass.getuser()}", doing=doing)
     return _done(plan, notes, applied=True, as_json=as_json)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kaname.cli.declared import faults, files_of
-from kaname.cli.output import console, print_json, print_problems, problem_of
+from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.errors import KanameError
 from kaname.project import find, load
+from kaname.terminal import console
 
 
 def problems_of(

@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 from kaname.cli.machine import examine
-from kaname.cli.output import console, print_json, table
+from kaname.cli.output import print_json
 from kaname.clock import SystemClock
 from kaname.errors import InvalidInput, NotFound
 from kaname.project import find, load
 from kaname.settings import Settings
+from kaname.terminal import console, show, table
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -30,9 +31,8 @@ def run(folder: Path, *, as_json: bool) -> int:
     for finding in findings:
         style = STYLES[finding.level]
         grid.add_row(f"[{style}]{finding.level}[/]", finding.subject, finding.found, finding.advice)
-    out = console()
-    out.print(grid)
-    out.print(f"{count['ok']} ok, {count['warn']} to look at, {count['fail']} to repair, for {root}")
+    show(grid)
+    console().print(f"{count['ok']} ok, {count['warn']} to look at, {count['fail']} to repair, for {root}")
     return int(count["fail"] > 0)
 
 

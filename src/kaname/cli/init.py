@@ -7,8 +7,9 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from kaname.cli.output import console, print_json
+from kaname.cli.output import print_json
 from kaname.errors import Conflict
+from kaname.terminal import console
 
 PLACES = {
     "kaname.yaml": "kaname.yaml",

@@ -9,18 +9,18 @@ import typer
 from typer.core import TyperGroup
 
 GROUPS = {
-    "model": ("kaname.models.cli", "open_models", "Add, list, promote and roll back models."),
-    "key": ("kaname.access.cli", "open_keys", "Create, list and revoke API keys."),
-    "predictions": ("kaname.predictions.cli", "open_reader", "Read the record of predictions."),
+    "model": ("kaname.models.cli", ("open_models", "how_to_ask"), "Add, list, promote and roll back models."),
+    "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
+    "predictions": ("kaname.predictions.cli", ("open_reader",), "Read the record of predictions."),
 }
-"""Name -> module with `commands(opener)`, the opener in `cli.objects`, help."""
+"""Name -> module with `commands(…)`, the functions of `cli.objects` that it is handed, help."""
 
 
 class _Later(TyperGroup):
     """A group whose commands are imported when one of them is asked for."""
 
     def __init__(self, name: str) -> None:
-        self._module, self._opener, text = GROUPS[name]
+        self._module, self._handed, text = GROUPS[name]
         super().__init__(name=name, help=text, no_args_is_help=True, rich_help_panel="Work")
         self._group: TyperGroup | None = None
 
@@ -28,8 +28,10 @@ class _Later(TyperGroup):
         if self._group is None:
             from kaname.cli import objects
 
-            group: typer.Typer = import_module(self._module).commands(getattr(objects, self._opener))
+            handed = (getattr(objects, name) for name in self._handed)
+            group: typer.Typer = import_module(self._module).commands(*handed)
             self._group = typer.main.get_group(group)
+            self.commands = self._group.commands  # what a wrong word is compared with
         return self._group
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -42,8 +44,6 @@ class _Later(TyperGroup):
 class Commands(TyperGroup):
     """The commands of `main.py` and the groups above."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *GROUPS]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return _Later(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {**self.commands, **{name: _Later(name) for name in GROUPS}}

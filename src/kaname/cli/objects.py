@@ -14,6 +14,7 @@ from kaname.project import Project, find, load_valid
 if TYPE_CHECKING:
     from kaname.access.keys import Keys
     from kaname.models.registry import Models
+    from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
     from kaname.stores import Stores
 
@@ -53,6 +54,13 @@ def open_keys() -> Keys:
 def open_reader() -> PredictionReader:
     """The prediction record of the chosen project, until the command ends."""
     return _open().predictions
+
+
+def how_to_ask(version: VersionInfo, answers: bool) -> list[str]:
+    """How a person asks a version of the chosen project with curl."""
+    from kaname.cli.asking import lines
+
+    return lines(_chosen(), version, answers=answers, here=Path.cwd())
 
 
 def _open() -> Stores:

@@ -1,32 +1,13 @@
-"""What a command prints: tables and sentences for people, one JSON document for machines."""
+"""What every command prints alike: errors for people, one JSON document for machines."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kaname.errors import InvalidInput, KanameError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Where people read; colours only on a terminal."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
-
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table in the house's style."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+from kaname.terminal import console
 
 
 def print_json(value: object) -> None:

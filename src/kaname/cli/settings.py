@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from kaname import settings as declarations
-from kaname.cli.output import console, print_json, table
+from kaname.cli.output import print_json
 from kaname.project import Project, find, load_valid
 from kaname.settings import Settings
+from kaname.terminal import console, show, table
 
 UNITS = {
     "_bytes": "bytes",
@@ -25,6 +26,10 @@ UNITS = {
     "_rows": "rows",
 }
 """The end of a setting's name and the unit that it stands for."""
+
+
+WIDE = 130
+"""Columns from which on the table has room for sentences."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,14 +109,35 @@ def run(folder: Path, *, changed: bool, as_json: bool) -> None:
     """Print the settings of the project at `folder`."""
     lines = explain(load_valid(find(folder), os.environ))
     if changed:
-        lines = [line for line in lines if line.origin != "default"]
+        lines = [line for line in lines if line.value != line.default]
     if as_json:
         print_json({"settings": lines})
         return
+    if not lines:
+        console().print("every setting has its default")
+    elif console().width < WIDE:
+        _print_narrow(lines)
+    else:
+        _print_table(lines)
+
+
+def _print_table(lines: list[Line]) -> None:
     grid = table("setting", "value", "unit", "default", "from", "what it is")
     for line in lines:
         style = "" if line.origin == "default" else "bold"
         grid.add_row(
             line.name, shown(line.value), line.unit or "", shown(line.default), line.origin, line.doc, style=style
         )
-    console().print(grid)
+    show(grid)
+
+
+def _print_narrow(lines: list[Line]) -> None:
+    """Two lines per setting, for a terminal that is too narrow for the table."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for line in lines:
+        default = f"default {shown(line.default)}; " if line.value != line.default else ""
+        value = f" = {shown(line.value)}{' ' + line.unit if line.unit else ''}"
+        show(Text.assemble((line.name, "bold"), value, (f"  ({default}{line.origin})", "dim")))
+        show(Padding(Text(line.doc), (0, 0, 0, 4), expand=False))

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kaname.cli import objects
-from kaname.cli.output import console, print_json, table
+from kaname.cli.asking import address_of
+from kaname.cli.output import print_json
 from kaname.models.types import ModelInfo
 from kaname.project import Project, find, load_valid
-from kaname.serving.workers.lock import holder
+from kaname.serving.workers.lock import Holder, holder
+from kaname.terminal import console, show, table
 
 WAIT_S = 2.0
 
@@ -33,7 +35,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     address: str
     server: str
-    """`ready`, `not ready: …` or `not running`."""
+    """`ready`, `not ready: …`, `starting`, `not answering` or `not running`."""
     models: list[ModelLine]
     journal: int
     """Number of the last change of the control plane."""
@@ -45,11 +47,10 @@ def report(project: Project) -> Report:
         models = stores.models
         lines = [_line(model, len(models.versions(model.id))) for model in models.list()]
         journal = models.seq()
-    address = address_of(project)
     return Report(
         project=str(project.root),
-        address=address,
-        server=ask_ready(address),
+        address=address_of(project),
+        server=server_of(holder(project.root)),
         models=lines,
         journal=journal,
     )
@@ -59,12 +60,11 @@ def _line(model: ModelInfo, versions: int) -> ModelLine:
     return ModelLine(name=model.name, answers=model.promoted, versions=versions, loaded=model.loaded)
 
 
-def address_of(project: Project) -> str:
-    """Where the project's server answers: as it says itself while it runs, else as the settings say."""
-    running = holder(project.root)
-    server = project.settings.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return running.url if running is not None and running.url else f"http://{host}:{server.port}"
+def server_of(running: Holder | None) -> str:
+    """The state of a project's server, in a word or a line."""
+    if running is None:
+        return "not running"
+    return ask_ready(running.url) if running.url else "starting"
 
 
 def ask_ready(address: str) -> str:
@@ -77,7 +77,7 @@ def ask_ready(address: str) -> str:
         answer = connection.getresponse()
         body = answer.read(4096).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException):
-        return "not running"
+        return "not answering"
     finally:
         connection.close()
     return "ready" if answer.status == 200 else f"not ready: {answer.status} {body}"
@@ -98,7 +98,7 @@ def run(folder: Path, *, as_json: bool) -> int:
             grid.add_row(
                 model.name, model.answers or "nothing yet", str(model.versions), "yes" if model.loaded else "no"
             )
-        out.print(grid)
+        show(grid)
     else:
         out.print("no models yet: kaname model add NAME PATH, or declare them in models/ and kaname apply")
     return code

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from kaname.errors import InvalidInput
+from kaname import terminal
+from kaname.errors import InvalidInput, NotFound
 from kaname.models import tables
 from kaname.models.config import parse
+from kaname.models.importing.types import MAX_SHARE, TOLERANCE
 from kaname.models.registry import Models
+from kaname.models.types import VersionInfo
 
 Name = Annotated[str, typer.Argument(help="Name or number of the model.", show_default=False)]
 Version = Annotated[str, typer.Argument(help="The version.", show_default=False)]
@@ -24,12 +28,16 @@ IfMatch = Annotated[
     str | None, typer.Option("--if-match", help="Refuse unless the model's etag is still this one.", show_default=False)
 ]
 
+HowToAsk = Callable[[VersionInfo, bool], list[str]]
+"""Lines that tell a person how to ask a version, which answers for its model or not."""
 
-def commands(open_models: Callable[[], Models]) -> typer.Typer:
+
+def commands(open_models: Callable[[], Models], how_to_ask: HowToAsk | None = None) -> typer.Typer:
     """The sub-application; `open_models` is called once per command. Errors are KanameErrors, left to the caller."""
     app = typer.Typer(no_args_is_help=True, help="Register models, and choose the version that answers.")
-    for register in (_reading, _adding, _choosing, _changing):
+    for register in (_reading, _choosing, _changing):
         register(app, open_models)
+    _adding(app, open_models, how_to_ask)
     return app
 
 
@@ -47,7 +55,7 @@ def _show(json: bool, value: object, page: str | Callable[[], RenderableType]) -
     elif isinstance(page, str):
         typer.echo(page)
     else:
-        Console().print(page())
+        terminal.show(page())
 
 
 def _reading(app: typer.Typer, open_models: Callable[[], Models]) -> None:
@@ -56,6 +64,18 @@ def _reading(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         """List all models and what answers."""
         found = open_models().list()
         _show(json, found, lambda: tables.models_table(found))
+
+    @app.command()
+    def sample(name: Name, version: MaybeVersion = None) -> None:
+        """Print a request that a model answers, as JSON: the body of `predict`."""
+        models = open_models()
+        wanted = version or models.get(name).promoted
+        if wanted is None:
+            raise NotFound("no version of the model was promoted yet", where=name, expected="a version's name")
+        body = models.version(name, wanted).sample
+        if body is None:
+            raise NotFound("this version has no sample", where=f"{name}/{wanted}")
+        typer.echo(msgspec.json.encode(body).decode())
 
     @app.command()
     def show(name: Name, version: MaybeVersion = None, json: Json = False) -> None:
@@ -69,7 +89,7 @@ def _reading(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         _show(json, {"model": model, "versions": versions}, lambda: tables.versions_table(model, versions))
 
 
-def _adding(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: HowToAsk | None) -> None:
     @app.command()
     def add(
         name: Annotated[str, typer.Argument(help="Name of the model, new or not.", show_default=False)],
@@ -83,27 +103,38 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         trust_pickle: Annotated[
             bool, typer.Option("--trust-pickle", help="Read a pickle: it runs the code in it.")
         ] = False,
+        tolerance: Annotated[
+            float, typer.Option(min=0, help="Largest difference accepted from the original, relative above 1.")
+        ] = TOLERANCE,
+        max_share: Annotated[
+            float, typer.Option(min=0, max=1, help="Share of rows that may differ more, without another runtime.")
+        ] = MAX_SHARE,
         promote: Annotated[
             bool | None, typer.Option("--promote/--no-promote", help="Let it answer; without, only if nothing does.")
         ] = None,
         json: Json = False,
     ) -> None:
         """Import a model file as a new version."""
-        models = open_models()
-        info, notes = models.add(
-            name,
-            Path(path),
-            who=user(),
-            sample=sample,
-            metrics=_metrics(metric or []),
-            version=version,
-            tags=tag or [],
-            trust_pickle=trust_pickle,
-            promote=promote,
-        )
+        models, metrics = open_models(), _metrics(metric or [])
+        with nullcontext() if json else terminal.working(f"importing {path}: converting, comparing, measuring"):
+            info, notes = models.add(
+                name,
+                Path(path),
+                who=user(),
+                sample=sample,
+                metrics=metrics,
+                version=version,
+                tags=tag or [],
+                trust_pickle=trust_pickle,
+                tolerance=tolerance,
+                max_share=max_share,
+                promote=promote,
+            )
         _show(json, {"version": info, "notes": notes}, lambda: tables.version_page(info))
         if not json:
-            _say_what_answers(models, info.model, info.version, notes)
+            answers = _say_what_answers(models, info.model, info.version, notes)
+            for line in how_to_ask(info, answers) if how_to_ask else ():
+                typer.echo(line)
 
     @app.command()
     def profile(name: Name, version: Version, json: Json = False) -> None:
@@ -112,7 +143,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         _show(json, info, lambda: tables.version_page(info))
 
 
-def _say_what_answers(models: Models, name: str, version: str, notes: Sequence[str]) -> None:
+def _say_what_answers(models: Models, name: str, version: str, notes: Sequence[str]) -> bool:
     for note in notes:
         typer.echo(f"note: {note}")
     promoted = models.get(name).promoted
@@ -120,6 +151,7 @@ def _say_what_answers(models: Models, name: str, version: str, notes: Sequence[s
         typer.echo(f"{name}/{version} answers")
     else:
         typer.echo(f"{promoted or 'nothing'} answers; to change that: kaname model promote {name} {version}")
+    return promoted == version
 
 
 def _choosing(app: typer.Typer, open_models: Callable[[], Models]) -> None:

@@ -10,44 +10,53 @@ from rich.table import Table
 from rich.text import Text
 
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
+from kaname.terminal import table
 
 
 def models_table(models: Sequence[ModelInfo]) -> RenderableType:
     """One line per model."""
     if not models:
         return Text("no models yet: kaname model add NAME PATH")
-    table = _table("number", "model", "answers", "before", "state", "created")
+    grid = table("number", "model", "answers", "before", "state", "created")
     for model in models:
         state = "loaded" if model.loaded else "unloaded"
         answers = model.promoted or "nothing"
-        _row(table, str(model.id), model.name, answers, model.previous or "-", state, moment(model.created_us))
-    return table
+        _row(grid, str(model.id), model.name, answers, model.previous or "-", state, moment(model.created_us))
+    return grid
 
 
 def versions_table(model: ModelInfo, versions: Sequence[VersionInfo]) -> RenderableType:
     """The model, then one line per version, newest first."""
-    answers = model.promoted or "nothing"
-    head = f"{model.name} (number {model.id}): version {answers} answers"
+    answers = f"version {model.promoted}" if model.promoted else "nothing"
+    head = f"{model.name} (number {model.id}): {answers} answers"
     head += "" if model.loaded else ", unloaded"
     head += f"; rollback returns to {model.previous}" if model.previous else ""
-    table = _table("version", "status", "source", "runtime", "us/row", "metrics", "tags", "created")
+    grid = table("version", "status", "source", "runtime", "µs/row", "created")
     for version in reversed(versions):
         mark = " *" if version.version == model.promoted else ""
         _row(
-            table,
+            grid,
             version.version + mark,
             version.status,
             version.source,
             version.runtime,
             f"{_us_per_row(version):.1f}",
-            ", ".join(f"{name} {value:g}" for name, value in version.metrics.items()),
-            ", ".join(version.tags),
             moment(version.created_us),
         )
-    parts: list[RenderableType] = [Text(head), table]
+    parts: list[RenderableType] = [Text(head), grid]
     if model.config.description:
         parts.insert(1, Text(model.config.description))
+    if any(version.metrics or version.tags for version in versions):
+        parts += [Text(), _said_of(versions)]
     return Group(*parts)
+
+
+def _said_of(versions: Sequence[VersionInfo]) -> Table:
+    """Metrics and tags, which may be many, in a table of their own."""
+    grid = table("version", "metrics", "tags")
+    for version in reversed(versions):
+        _row(grid, version.version, _metrics(version), ", ".join(version.tags))
+    return grid
 
 
 def version_page(version: VersionInfo) -> RenderableType:
@@ -64,30 +73,29 @@ def version_page(version: VersionInfo) -> RenderableType:
         ("outputs", outputs),
         ("features", ", ".join(feature.name for feature in version.signature.features)),
         ("labels", ", ".join(map(str, version.signature.labels))),
-        ("metrics", ", ".join(f"{name} {value:g}" for name, value in version.metrics.items())),
+        ("metrics", _metrics(version)),
         ("tags", ", ".join(version.tags)),
-        ("batch", f"best at {version.profile.best_rows} rows, {_us_per_row(version):.1f} us a row"),
+        ("batch", f"best at {version.profile.best_rows} rows, {_us_per_row(version):.1f} µs a row"),
         ("created", moment(version.created_us)),
     ):
         if value:
             facts.add_row(Text(name, style="bold"), Text(value))
-    return Group(facts, _choices(version.choices)) if version.choices else facts
+    return Group(facts, Text(), _choices(version.choices)) if version.choices else facts
 
 
 def _choices(choices: Sequence[RuntimeChoice]) -> Table:
-    table = _table("runtime", "chosen", "us, 1 row", "largest difference", "rows beyond", "why")
+    grid = table("runtime", "µs, 1 row", "difference", "beyond", "why")
     for choice in choices:
         parity = choice.parity
         _row(
-            table,
-            choice.runtime,
-            "yes" if choice.chosen else "",
+            grid,
+            choice.runtime + (" *" if choice.chosen else ""),
             f"{choice.profile.us_at(1):.1f}" if choice.profile else "-",
             f"{parity.max_difference:.2g}" if parity else "-",
             f"{parity.share_beyond:.3%}" if parity else "-",
             choice.reason,
         )
-    return table
+    return grid
 
 
 def moment(time_us: int) -> str:
@@ -100,12 +108,9 @@ def _us_per_row(version: VersionInfo) -> float:
     return version.profile.us_at(best) / best
 
 
-def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(cell) for cell in cells))  # a name in brackets is text, not markup
+def _metrics(version: VersionInfo) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in version.metrics.items())
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _row(grid: Table, *cells: str) -> None:
+    grid.add_row(*(Text(cell) for cell in cells))  # a name in brackets is text, not markup

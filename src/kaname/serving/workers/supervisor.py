@@ -48,8 +48,11 @@ class Supervisor:
         *,
         on_ready: Callable[[str], None] = say_ready,
         clock: Clock | None = None,
+        lock: ProjectLock | None = None,
     ) -> None:
+        """`lock`: the project's, where the caller has it already; `run` releases it."""
         self._options = options
+        self._given_lock = lock
         self._on_ready = on_ready
         self._clock = clock or SystemClock()
         self._places = [Place(number) for number in range(options.workers)]
@@ -64,7 +67,7 @@ class Supervisor:
 
         Raises Conflict if the project is being served already, InvalidInput if the address cannot be bound.
         """
-        self._lock = ProjectLock(self._options.project)
+        self._lock = self._given_lock or ProjectLock(self._options.project)
         try:
             self._sockets = listening.bind(self._options.host, self._options.port, self._options.workers)
             listening.raise_open_files()
