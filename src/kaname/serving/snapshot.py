@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -34,8 +37,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelEntry, ...]
     keys: tuple[KeyInfo, ...]
 
-    def save(self, path: Path) -> None:
-        """Keep it, so that a worker can start while the control plane is down. Atomic; the last one wins."""
+    def save(self, path: Path, *, anew: bool = False) -> None:
+        """Keep it, so that a worker can start while the control plane is down. Atomic; of several the newest stays.
+
+        `anew`: also in place of a newer one, which a database that was put back from a copy does not know.
+        """
+        with _alone(path):
+            if anew or _number_of(path) <= self.number:
+                self._write(path)
+
+    def _write(self, path: Path) -> None:
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         with fresh.open("wb") as file:
             file.write(msgspec.msgpack.encode(self))
@@ -47,3 +58,26 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def load(cls, path: Path) -> Snapshot:
         """The snapshot that `save` kept. Raises OSError when there is none."""
         return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+
+
+class _Numbered(msgspec.Struct):
+    number: int
+
+
+def _number_of(path: Path) -> int:
+    """The number of the snapshot at `path`; -1 where there is none that can be read."""
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=_Numbered).number
+    except (OSError, msgspec.MsgspecError):
+        return -1
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One writer at a time, of all processes."""
+    fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

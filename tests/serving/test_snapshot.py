@@ -1,0 +1,49 @@
+"""The snapshot on disk: what a worker starts from while the control plane is down."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from kaname.serving.snapshot import Snapshot
+
+
+def numbered(number: int) -> Snapshot:
+    return Snapshot(number=number, models=(), keys=())
+
+
+def test_an_older_snapshot_never_takes_the_place_of_a_newer_one(tmp_path: Path) -> None:
+    """A worker that was slow to write does not send the next start back in time."""
+    path = tmp_path / "snapshot"
+    for number in (7, 9, 8, 3):
+        numbered(number).save(path)
+    assert Snapshot.load(path) == numbered(9)
+    numbered(10).save(path)
+    assert Snapshot.load(path) == numbered(10)
+
+
+def test_of_many_writers_at_once_the_newest_stays(tmp_path: Path) -> None:
+    """Whatever the order in which they get to write."""
+    path = tmp_path / "snapshot"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: numbered(number).save(path), [*range(40), *reversed(range(40))]))
+    assert Snapshot.load(path).number == 39
+
+
+def test_a_database_put_back_from_a_copy_begins_anew(tmp_path: Path) -> None:
+    """Its changes count from where the copy was taken; what it does not know is no reason to keep the old file."""
+    path = tmp_path / "snapshot"
+    numbered(9).save(path)
+    numbered(4).save(path, anew=True)
+    assert Snapshot.load(path).number == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x80"])
+def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
+    """It is no newer than anything."""
+    path = tmp_path / "snapshot"
+    path.write_bytes(content)
+    numbered(1).save(path)
+    assert Snapshot.load(path).number == 1
