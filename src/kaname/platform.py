@@ -39,7 +39,7 @@ class Platform:
     """One project in this process: its stores, and the request path on a thread of its own.
 
         with Platform("my-project") as platform:
-            answer = platform.predict("iris", {"sepal length (cm)": 5.1, …})
+            answer = platform.predict("iris", {"input": [5.1, 3.5, 1.4, 0.2]})
 
     Thread-safe. A server on the same project runs beside it: both see the same models, keys and record.
     """

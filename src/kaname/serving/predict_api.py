@@ -84,7 +84,7 @@ def predict_resources(ask: Ask, version_of: Callable[[str, str | None], VersionI
                 answer=PredictAnswer,
                 tag="predict",
                 description="Needs the scope `predict:<model>`. `x-request-timeout-ms` sets a deadline.",
-                example={"features": {"sepal length (cm)": 5.1, "sepal width (cm)": 3.5}},
+                example={"features": {"input": [5.1, 3.5, 1.4, 0.2]}},
             )
             for path, what in ((one, "the promoted version"), (named, "a version"))
         ),
