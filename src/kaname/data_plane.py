@@ -32,6 +32,7 @@ from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
 from kaname.serving.snapshot import Snapshot
 from kaname.serving.workers.board import Board
+from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.progress import BoardProgress
 from kaname.serving.workers.types import App
 from kaname.serving.workers.watcher import JournalWatcher
@@ -58,6 +59,8 @@ class DataPlane:
         self._stores = stores
         self._slot = slot
         self._board = board
+        root = stores.project.root
+        self._first_loads = None if board is None else FirstLoads(first_loads_path(root), board, slot)
         self._clock = stores.clock
         self._ids = id_sources.request_ids(self._clock)
         self._snapshot_path = stores.project.data / "snapshot"
@@ -169,7 +172,7 @@ class DataPlane:
         return self._stores.artefacts.path(artefact)
 
     def _guarded(self, version_id: int) -> AbstractContextManager[None]:
-        return nullcontext() if self._board is None else self._board.loading(self._slot, version_id)
+        return nullcontext() if self._first_loads is None else self._first_loads.loading(version_id)
 
     def _quarantined(self) -> frozenset[int]:
         return frozenset() if self._board is None else self._board.quarantined()

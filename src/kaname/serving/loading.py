@@ -23,7 +23,7 @@ _NOBODY = Principal("", "warm-up", may_predict=None, scopes=frozenset())
 
 class ArtefactLoader:
     """`folder_of` gives the verified folder of an artefact. `guarded` surrounds a load, so that a version that
-    kills the process is known; `quarantined` are the versions that did so before."""
+    kills the process is known, and may wait for others that try it; `quarantined` are the versions that did so."""
 
     def __init__(
         self,
@@ -37,17 +37,21 @@ class ArtefactLoader:
 
     def open(self, info: VersionInfo, threads: int) -> Session:
         """A session that has answered the version's own sample."""
+        self._refuse_quarantined(info)
+        with self._guarded(info.id):
+            self._refuse_quarantined(info)  # what was found out while this worker waited
+            path = artefact_file(self._folder_of(info.artefact), info)
+            session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
+            warm(session, info)
+        return session
+
+    def _refuse_quarantined(self, info: VersionInfo) -> None:
         if info.id in self._quarantined():
             raise Unavailable(
                 "the version is quarantined: loading it ended a worker process twice",
                 where=f"{info.model}@{info.version}",
                 expected="another version promoted, or a restart of the server to try again",
             )
-        with self._guarded(info.id):
-            path = artefact_file(self._folder_of(info.artefact), info)
-            session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
-            warm(session, info)
-        return session
 
 
 def warm(session: Session, info: VersionInfo) -> None:

@@ -19,6 +19,7 @@ import structlog
 from kaname.clock import Clock, SystemClock
 from kaname.serving.workers import sockets as listening
 from kaname.serving.workers.board import Board, board_path
+from kaname.serving.workers.first_loads import first_loads_path
 from kaname.serving.workers.fleet import Fleet, Place, Running
 from kaname.serving.workers.lock import ProjectLock
 from kaname.serving.workers.types import ServeOptions
@@ -72,6 +73,7 @@ class Supervisor:
             self._sockets = listening.bind(self._options.host, self._options.port, self._options.workers)
             listening.raise_open_files()
             self._board = Board.create(board_path(self._options.project), self._options.workers + 1, clock=self._clock)
+            first_loads_path(self._options.project).write_bytes(b"")
             self._fleet = Fleet(self._options, self._board, self._sockets, self._clock)
             with self._signals() as wake:
                 self._wake = wake
