@@ -43,7 +43,7 @@ class KeptAnswers:
         headers = msgspec.json.decode(row.headers, type=tuple[tuple[str, str], ...])
         return StoredAnswer(row.status, headers, row.body.encode())
 
-    def finish(self, owner: str, key: str, answer: StoredAnswer) -> None:
+    def finish(self, owner: str, key: str, fingerprint: str, answer: StoredAnswer) -> None:
         """Keep `answer` for the claimed key."""
         values = {
             "status": answer.status,
@@ -51,16 +51,21 @@ class KeptAnswers:
             "body": answer.body.decode(),
         }
         with self._database.write() as conn:
-            conn.execute(update(table).where(_mine(owner, key)).values(**values))
+            conn.execute(update(table).where(_claimed(owner, key, fingerprint)).values(**values))
 
-    def forget(self, owner: str, key: str) -> None:
+    def forget(self, owner: str, key: str, fingerprint: str) -> None:
         """Give the claimed key back."""
         with self._database.write() as conn:
-            conn.execute(delete(table).where(_mine(owner, key) & table.c.status.is_(None)))
+            conn.execute(delete(table).where(_claimed(owner, key, fingerprint)))
 
 
 def _mine(owner: str, key: str) -> ColumnElement[bool]:
     return and_(table.c.owner == owner, table.c.key_hash == _hash(key))
+
+
+def _claimed(owner: str, key: str, fingerprint: str) -> ColumnElement[bool]:
+    """The claim of this very request: one that took longer than `ABANDONED_S` may have lost its key to another."""
+    return and_(_mine(owner, key), table.c.fingerprint == fingerprint, table.c.status.is_(None))
 
 
 def _hash(key: str) -> str:

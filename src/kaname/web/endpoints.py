@@ -232,9 +232,9 @@ def _call_once(resource: Resource, asked: Asked, answers: Answers, key: str, pri
     try:
         stored = _call(resource, asked)
     except BaseException:
-        answers.forget(owner, key)
+        answers.forget(owner, key, print_)
         raise
-    answers.finish(owner, key, stored)
+    answers.finish(owner, key, print_, stored)
     return stored
 
 

@@ -36,11 +36,11 @@ class Answers(Protocol):
         Raises Conflict when the key was used for another request, or when the first is still in progress.
         """
 
-    def finish(self, owner: str, key: str, answer: StoredAnswer) -> None:
-        """Keep the answer of a claimed key."""
+    def finish(self, owner: str, key: str, fingerprint: str, answer: StoredAnswer) -> None:
+        """Keep the answer of a key that this request claimed; nothing happens when another has it by now."""
 
-    def forget(self, owner: str, key: str) -> None:
-        """Give a claimed key back: the request failed."""
+    def forget(self, owner: str, key: str, fingerprint: str) -> None:
+        """Give a key back that this request claimed: it failed. Nothing happens when another has it by now."""
 
 
 def check(key: str) -> str:
