@@ -36,7 +36,7 @@ from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.progress import BoardProgress
 from kaname.serving.workers.types import App
 from kaname.serving.workers.watcher import JournalWatcher
-from kaname.stores import Stores
+from kaname.stores import Stores, snapshot_file
 from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
@@ -63,7 +63,7 @@ class DataPlane:
         self._first_loads = None if board is None else FirstLoads(first_loads_path(root), board, slot)
         self._clock = stores.clock
         self._ids = id_sources.request_ids(self._clock)
-        self._snapshot_path = stores.project.data / "snapshot"
+        self._snapshot_path = snapshot_file(stores.project)
         self._metrics_folder = _folder(stores.project.data / "metrics")
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
         self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids))

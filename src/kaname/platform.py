@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,23 +17,30 @@ import uvloop
 
 from kaname.access.principals import everybody
 from kaname.data_plane import DataPlane
-from kaname.errors import Conflict, InvalidInput, Unavailable
+from kaname.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from kaname.models.reconcile import Doing
 from kaname.project import Project, find, load_valid
 from kaname.serving.predict_api import PredictAnswer
+from kaname.serving.snapshot import Snapshot
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.lock import ProjectLock
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
-from kaname.stores import Stores
+from kaname.stores import Stores, database_file, snapshot_file
 from kaname.telemetry import logs
 from kaname.terminal import working
 from kaname.web.problems import error_of
 
 Features = Mapping[str, object] | Sequence[object]
+LOG = logging.getLogger("kaname.platform")
 START_S = 120.0
 PROGRAM_SLOTS = range(100, 164)
 """Slots of the event log for programs that hold a Platform."""
+WITHOUT_DATABASE = (
+    "THE DATABASE CANNOT BE USED: predictions are answered as of change %d, kept in %s; changes of models and keys are "
+    "refused. Reason: %s. To repair it, stop the server, put a copy of %s in its place (without -wal and -shm files of "
+    "before) and start again; to begin with an empty registry, delete both files."
+)
 
 
 class Platform:
@@ -167,16 +175,31 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
 
 
 def _prepare(project: Project) -> None:
-    """What a server finds done when its workers start: a key for the local admin, the declared models."""
-    stores = Stores(project)
+    """What a server finds done when its workers start: a key for the local admin, the declared models.
+
+    Where the database cannot be used but a snapshot was kept, the workers go on from that; this says so. Raises
+    CorruptData or Unavailable where there is none.
+    """
+    kept = _kept_snapshot(project)
     try:
-        stores.keys.ensure_local_admin(project.data)
-        stores.models.collect_garbage()
-        if project.settings.profile == "local":
-            for line in apply_declared(stores, "serve", working):
-                print(line, flush=True)  # noqa: T201  (the command's output)
-    finally:
-        stores.close()
+        with closing(Stores(project, patient=kept is not None)) as stores:
+            stores.keys.ensure_local_admin(project.data)
+            stores.models.collect_garbage()
+            if project.settings.profile == "local":
+                for line in apply_declared(stores, "serve", working):
+                    print(line, flush=True)  # noqa: T201  (the command's output)
+            stores.snapshot().save(snapshot_file(project), anew=True)
+    except (CorruptData, Unavailable) as error:
+        if kept is None or error.where != str(database_file(project)):
+            raise
+        LOG.error(WITHOUT_DATABASE, kept.number, snapshot_file(project), error, database_file(project))
+
+
+def _kept_snapshot(project: Project) -> Snapshot | None:
+    try:
+        return Snapshot.load(snapshot_file(project))
+    except (OSError, CorruptData):
+        return None
 
 
 def _supervisor(project: Project, lock: ProjectLock) -> Supervisor:

@@ -30,7 +30,7 @@ class Stores:
         self.clock = clock or SystemClock()
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
-        self.database = (Database.later if patient else Database.open)(f"sqlite:///{data / 'control.db'}")
+        self.database = (Database.later if patient else Database.open)(f"sqlite:///{database_file(project)}")
         self.artefacts = ArtefactStore(data / "artefacts")
         self.models = Models(
             self.database,
@@ -73,6 +73,16 @@ class Stores:
         """Let go of the database and the log."""
         self.log.close()
         self.database.close()
+
+
+def database_file(project: Project) -> Path:
+    """Where the control plane is."""
+    return project.data / "control.db"
+
+
+def snapshot_file(project: Project) -> Path:
+    """Where what the workers answer from is kept for the time when the database cannot be read."""
+    return project.data / "snapshot"
 
 
 def _folder(path: Path) -> Path:

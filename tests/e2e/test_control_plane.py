@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from kaname.serving.snapshot import Snapshot
 from tests.e2e.conftest import Serve
 from tests.e2e.load import Load
 from tests.e2e.server import ROW, Server, predict, until
@@ -23,6 +25,8 @@ def _ruin(project: Path, how: str) -> None:
         file = data / name
         if how == "deleted":
             file.unlink(missing_ok=True)
+        elif how == "emptied":
+            file.write_bytes(b"")
         elif how == "garbage":
             with file.open("r+b") as opened:
                 opened.write(b"\xa5" * max(4096, file.stat().st_size))
@@ -47,6 +51,33 @@ def test_predictions_survive_a_ruined_database(project: Path, serve: Serve, how:
                 refused = client.post("/api/v1/models/iris/versions/1/promote")
                 assert refused.status_code in (500, 503)
                 assert refused.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "garbage"])
+def test_a_server_starts_on_a_ruined_database(project: Path, serve: Serve, how: str) -> None:
+    """It answers as of the last snapshot, says loudly which file to put back, refuses changes, and makes no empty
+    registry in place of the lost one. With the copy put back, even an older one, all is well again."""
+    database, snapshot = project / ".kaname" / "control.db", project / ".kaname" / "snapshot"
+    copy, newest = database.read_bytes(), Snapshot.load(snapshot)
+    structs.replace(newest, number=newest.number + 5).save(snapshot)
+    _ruin(project, how)
+    with serve() as server:
+        assert server.predict().status_code == 200
+        (said,) = [line for line in server.logged() if "CANNOT BE USED" in line["event"]]
+        assert str(database) in said["event"]
+        assert str(snapshot) in said["event"]
+        with server.client() as client:
+            refused = client.post("/api/v1/models/iris/unload")
+        assert refused.status_code in (500, 503)
+        assert "database" in refused.json()["detail"]
+        assert server.predict().status_code == 200
+    if how != "garbage":
+        assert not database.exists() or not database.stat().st_size
+    _ruin(project, "deleted")
+    database.write_bytes(copy)
+    with serve() as server:
+        _changes_again(server)
+        assert newest.number < Snapshot.load(snapshot).number < newest.number + 5
 
 
 def test_a_locked_database_holds_up_changes_only(serve: Serve) -> None:

@@ -130,3 +130,20 @@ def test_a_poke_looks_at_once() -> None:
 
     watcher = JournalWatcher(journal, apply, interval_s=3600)
     asyncio.run(watching(watcher, test))
+
+
+def test_a_journal_that_goes_back_is_said() -> None:
+    """A database put back from an older copy under a running server: nothing is applied, and somebody hears why."""
+    journal = Journal()
+
+    async def apply(number: int) -> None:
+        raise AssertionError("there is nothing new")
+
+    async def test() -> None:
+        await until(lambda: journal.reads > 5)
+
+    journal.number = 4
+    with structlog.testing.capture_logs() as lines:
+        asyncio.run(watching(JournalWatcher(journal, apply, applied=9, interval_s=0.001), test))
+    assert [line["error"] for line in lines] == ["change 4, where change 9 was applied already"]
+    assert "restarted" in lines[0]["event"]

@@ -12,6 +12,10 @@ from kaname.clock import Clock, SystemClock
 from kaname.telemetry.logs import Throttle
 
 log = structlog.get_logger(__name__)
+WENT_BACK = (
+    "the change journal went back: its database was put back from a copy while the server ran; changes are not seen "
+    "until the server is restarted"
+)
 
 
 class JournalWatcher:
@@ -66,19 +70,25 @@ class JournalWatcher:
         try:
             number = self._number() if self._inline else await asyncio.to_thread(self._number)
         except Exception as error:  # noqa: BLE001  (a dead control plane never stops predictions)
-            self._say("cannot read the change journal; predictions go on with the last snapshot", error)
+            self._say("cannot read the change journal; predictions go on with the last snapshot", _kind(error))
             return self._interval_s
+        if number < self._applied:
+            self._say(WENT_BACK, f"change {number}, where change {self._applied} was applied already")
         if number <= self._applied:
             return self._interval_s
         try:
             await self._apply(number)
         except Exception as error:  # noqa: BLE001
-            self._say("cannot apply the latest changes; predictions go on with the last snapshot", error)
+            self._say("cannot apply the latest changes; predictions go on with the last snapshot", _kind(error))
             return self._retry_s
         self._applied = number
         return self._interval_s
 
-    def _say(self, what: str, error: Exception) -> None:
+    def _say(self, what: str, error: str) -> None:
         held_back = self._throttle.due(what)
         if held_back is not None:
-            log.error(what, error=f"{type(error).__name__}: {error}", times_since_last_said=held_back)
+            log.error(what, error=error, times_since_last_said=held_back)
+
+
+def _kind(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -94,7 +94,7 @@ class Database:
     def _opened(self) -> JournalWatch:
         with self._opening, _explained(self._path):
             if self._watch is None:
-                if not self._create and not self._path.exists():
+                if not self._create and _is_gone(self._path):
                     raise Unavailable("the database is gone", where=str(self._path), expected="a copy put back")
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 upgrade.to_head(self._engine, self._path)
@@ -109,6 +109,14 @@ class Database:
             conn.execution_options(**{_BEGIN: begin})
             with conn.begin():
                 yield conn
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no database: SQLite would take an empty file for a new one."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def _parse(url: str) -> URL:
