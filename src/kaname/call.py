@@ -57,15 +57,20 @@ class Principal:
         self.burst_rows = burst_rows
 
 
+Render = Callable[["Outputs"], list[str]]
+"""Writes every row of a run as text."""
+
+
 class Outputs:
     """The output tensors of one run, in the order of the signature; several calls own rows of it."""
 
-    __slots__ = ("_lists", "_texts", "tensors")
+    __slots__ = ("_lists", "_rendered", "_texts", "tensors")
 
     def __init__(self, tensors: tuple[Tensor, ...]) -> None:
         self.tensors = tensors
         self._lists: list[list[Any] | None] = [None] * len(tensors)
         self._texts: list[list[str] | None] = [None] * len(tensors)
+        self._rendered: dict[Render, list[str]] = {}
 
     def as_list(self, output: int) -> list[Any]:
         """All rows of one output as nested Python lists, converted once for all calls of the run."""
@@ -85,6 +90,13 @@ class Outputs:
             text = msgspec.json.encode(rows).decode()
             nested = self.tensors[output].ndim == 2
             found = self._texts[output] = (text[2:-2].split("],[") if nested else text[1:-1].split(",")) if rows else []
+        return found
+
+    def rendered(self, render: Render) -> list[str]:
+        """What `render` makes of each row, made once for all calls of the run."""
+        found = self._rendered.get(render)
+        if found is None:
+            found = self._rendered[render] = render(self)
         return found
 
 
@@ -111,6 +123,8 @@ Step = Callable[["Call"], None]
 Handler = Callable[["Call", Outcome], Outcome | None]
 """Receives the outcome on its way back and returns it, or another in its place. None means that the handler
 keeps the call and will end it later itself; the handlers below it then run at that time."""
+Handlers = tuple[Handler, "Handlers"] | None
+"""Handlers in the order in which they run: the first, and those behind it. Calls share the ends of their chains."""
 Door = Callable[["Call", Outcome], None]
 
 
@@ -140,10 +154,10 @@ class Call:
 
     __slots__ = (
         "_handlers",
-        "arrived_ns",
         "deadline_ns",
         "done",
         "door",
+        "ended_ns",
         "form",
         "gone",
         "principal",
@@ -167,31 +181,30 @@ class Call:
         rows: int,
         table: Sequence[Row] | None = None,
         tensors: tuple[Tensor, ...] | None = None,
-        arrived_ns: int = 0,
         started_ns: int = 0,
         deadline_ns: int = 0,
-        observers: tuple[Handler, ...] = (),
+        observers: Handlers = None,
     ) -> None:
-        """`observers` are the handlers that run last with the outcome, the first of them at the very end."""
+        """`observers` are the handlers that run with the outcome behind those pushed later."""
         self.request_id = request_id
         self.principal = principal
         self.door = door
         self.rows = rows
         self.table = table
         self.tensors = tensors
-        self.arrived_ns = arrived_ns
         self.started_ns = started_ns
         self.deadline_ns = deadline_ns
+        self.ended_ns = 0
         self.form: object = None
         self.reply: Any = None
         self.trace: bytes | None = None
         self.done = False
         self.gone = False
-        self._handlers: list[Handler] = [*observers]
+        self._handlers = observers
 
     def back(self, handler: Handler) -> None:
         """Run `handler` with the outcome when the call ends, before the handlers pushed earlier."""
-        self._handlers.append(handler)
+        self._handlers = (handler, self._handlers)
 
     def answer(self, outputs: Outputs, start: int, stop: int | None) -> None:
         """End the call with rows `start` to `stop` of `outputs`."""
@@ -201,32 +214,27 @@ class Call:
         """End the call with `error`."""
         self.end(error)
 
-    def _ended(self) -> bool:
-        return self.done
-
     def end(self, outcome: Outcome) -> None:
         """Unwind the handlers and tell the door; an outcome for a call that has ended is dropped and counted."""
-        if self.done:
-            DROPPED.count += 1
-            return
-        handlers = self._handlers
-        while handlers:
+        while not self.done:  # asked again behind each handler: it may have ended the call itself
+            handlers = self._handlers
+            if handlers is None:
+                self.done = True
+                try:
+                    self.door(self, outcome)
+                except Exception:
+                    LOG.exception("the door failed to deliver the answer of request %s", self.request_id)
+                return
+            handler, self._handlers = handlers
             try:
-                kept = handlers.pop()(self, outcome)
+                kept = handler(self, outcome)
             except Exception as error:  # noqa: BLE001  (the guard: a handler's fault fails its own call only)
                 outcome = as_error(error)
                 continue
             if kept is None:
                 return
             outcome = kept
-        if self._ended():  # a handler has ended the call itself, and then returned or raised
-            DROPPED.count += 1
-            return
-        self.done = True
-        try:
-            self.door(self, outcome)
-        except Exception:
-            LOG.exception("the door failed to deliver the answer of request %s", self.request_id)
+        DROPPED.count += 1
 
 
 def as_error(error: BaseException) -> KanameError:

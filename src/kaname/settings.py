@@ -76,7 +76,7 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prediction record."""
 
-    commit_ms: Annotated[float, Meta(ge=1, le=50)] = 25.0
+    commit_ms: Annotated[float, Meta(ge=1, le=50)] = 40.0
     """Group-commit window: an acknowledged prediction is on disk at most this long after its answer."""
     buffer_bytes: Bytes = 64 * 1024 * 1024
     """Events waiting for the disk; beyond it a model's `record.policy` decides."""

@@ -175,7 +175,7 @@ def test_settings_show_value_origin_unit_and_default(project: Path) -> None:
     ran = kaname("settings", project, "--json", KANAME_RECORD__COMMIT_MS="20")
     lines = {line["name"]: line for line in ran.json()["settings"]}
     assert lines["record.commit_ms"]["origin"] == "KANAME_RECORD__COMMIT_MS"
-    assert (lines["record.commit_ms"]["value"], lines["record.commit_ms"]["default"]) == (20.0, 25.0)
+    assert (lines["record.commit_ms"]["value"], lines["record.commit_ms"]["default"]) == (20.0, 40.0)
     assert lines["record.commit_ms"]["unit"] == "ms"
     assert lines["server.port"]["origin"].startswith("kaname.yaml:")
     assert lines["server.workers"]["origin"] == "default"

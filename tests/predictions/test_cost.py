@@ -9,7 +9,7 @@ import pytest
 
 from kaname.call import Answer
 from kaname.clock import SystemClock
-from kaname.predictions.encoding import Item, Source, encode
+from kaname.predictions.encoding import Item, Source, encode, item_of
 from kaname.predictions.recorder import Recorder
 from kaname.settings import Recording
 from kaname.storage.events.lmdb.writer import LmdbWriter
@@ -25,7 +25,8 @@ def test_recording_costs_the_loop_under_a_microsecond_and_the_thread_a_few(tmp_p
     runs = [flower_run(16) for _ in range(40)]
     calls = [table_call(f"{i:028}", [[1.0, 2.0, "red"]]) for i in range(600)]
     answers = [Answer(runs[i // 16], i % 16, i % 16 + 1) for i in range(600)]
-    items: list[Item] = [(call, answer, time.monotonic_ns()) for call, answer in zip(calls, answers, strict=True)]
+    now = time.monotonic_ns()
+    items: list[Item] = [item_of(call, answer, now) for call, answer in zip(calls, answers, strict=True)]
     source = Source(TARGET, FLOWERS, Recording())
     loop_us, thread_us = [], []
     for _ in range(20):

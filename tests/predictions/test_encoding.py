@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import blake3
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from kaname.call import Answer, Call, Outcome, Outputs, Row
 from kaname.errors import CorruptData, InvalidInput, ModelFailed, RateLimited
 from kaname.predictions.decoding import decode, without
-from kaname.predictions.encoding import BLOCK_BYTES, Item, Source, encode
+from kaname.predictions.encoding import BLOCK_BYTES, Item, Source, encode, item_of
 from kaname.predictions.types import Digest, Prediction, RecordedError
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -23,13 +22,15 @@ from kaname.storage.events.types import Block
 from tests.predictions.traffic import FLOWERS, IMAGES, KEY, TARGET, answer, flower_run, no_door, table_call, tensor_call
 
 
-def through(calls: list[tuple[Call, Outcome]], signature: Signature = FLOWERS, **how: Any) -> dict[str, Prediction]:
+def through(
+    calls: list[tuple[Call, Outcome]], signature: Signature = FLOWERS, *, wall_ns: int = 0, **how: Any
+) -> dict[str, Prediction]:
     """Encode, decode, and index by request id; every request must come back once."""
     source = Source(TARGET, signature, Recording(**how))
-    items: list[Item] = [(call, outcome, call.started_ns + 5_000_000) for call, outcome in calls]
+    items: list[Item] = [item_of(call, outcome, call.started_ns + 5_000_000) for call, outcome in calls]
     found: list[Prediction] = []
     offset = 0
-    for encoded in encode(source, items, time.time_ns() - time.monotonic_ns()):
+    for encoded in encode(source, items, wall_ns):
         events = decode(Block("flowers/0", offset, *encoded))
         assert len(events) == encoded.events
         assert encoded.first_us == min(event.time_us for event in events)
@@ -44,9 +45,10 @@ def through(calls: list[tuple[Call, Outcome]], signature: Signature = FLOWERS, *
 def test_every_field_of_an_answer_comes_back() -> None:
     """One tabular request: ids, times, key, version, inputs by feature, outputs by name."""
     call = table_call("r1", [[1.5, None, "blue"]])
-    event = through([(call, answer(1, 2))])["r1"]
+    event = through([(call, answer(1, 2))], wall_ns=1_700_000_000_000_000_000)["r1"]
+    time_us = (call.started_ns + 1_700_000_000_000_000_000) // 1000
     assert event == Prediction(
-        partition="flowers/0", offset=0, request_id="r1", time_us=call.arrived_ns // 1000, latency_us=5000,
+        partition="flowers/0", offset=0, request_id="r1", time_us=time_us, latency_us=5000,
         model="flowers", model_id=7, version="3", version_id=21, key_id="key-9", rows=1, status="ok",
         inputs={"length": [1.5], "width": [None], "colour": ["blue"]},
         outputs={"label": [2], "probabilities": [[0.25, 0.75]]},
@@ -79,7 +81,7 @@ def test_refused_failed_and_malformed_requests_are_recorded_beside_good_ones() -
             (table_call("bad", [[1.0], [1.0, 2.0, "red"]]), InvalidInput("ragged", where="instances[0]", found="1")),
             (table_call("strange", [{"no": "row"}]), ModelFailed("it raised")),  # type: ignore[list-item]  # on purpose
             (table_call("odd", [[object(), 1.0, "red"]]), answer()),  # type: ignore[list-item]  # on purpose
-            (Call("none", KEY, no_door, rows=0, arrived_ns=1, started_ns=1), InvalidInput("empty")),
+            (Call("none", KEY, no_door, rows=0, started_ns=1), InvalidInput("empty")),
         ]
     )
     assert found["good"].outputs["label"] == [0]
@@ -103,7 +105,7 @@ def test_text_that_is_no_unicode_keeps_no_request_from_the_record() -> None:
         (table_call("cell", [[1.0, 2.0, "\ud800"]]), answer()),
         (table_call("id\ud800", [[1.0, 2.0, "red"]]), bad),
     ]
-    items: list[Item] = [(call, outcome, call.started_ns) for call, outcome in calls]
+    items: list[Item] = [item_of(call, outcome, call.started_ns) for call, outcome in calls]
     events = [event for block in encode(source, items, 0) for event in decode(Block("flowers/0", 0, *block))]
     found = {event.request_id: event for event in events}
     assert set(found) == {"good", "cell", "id?"}
@@ -157,7 +159,7 @@ def test_redacted_names_leave_no_trace() -> None:
     source = Source(TARGET, FLOWERS, Recording(redact=("colour", "label")))
     call = table_call("r", [[1.0, 2.0, secret]])
     for outcome in (answer(), InvalidInput("no such colour", found=secret)):
-        (block,) = encode(source, [(call, outcome, call.started_ns)], 0)
+        (block,) = encode(source, [item_of(call, outcome, call.started_ns)], 0)
         assert secret.encode() not in block.value
         (event,) = decode(Block("flowers/0", 0, *block))
         assert event.inputs["colour"] is None
@@ -177,7 +179,7 @@ def test_large_groups_are_split_into_blocks_of_bounded_size() -> None:
         for i in range(600)
     ]
     assert len(through(calls, IMAGES)) == 600
-    items: list[Item] = [(call, outcome, 0) for call, outcome in calls]
+    items: list[Item] = [item_of(call, outcome, 0) for call, outcome in calls]
     blocks = encode(Source(TARGET, IMAGES, Recording()), items, 0)
     assert max(len(block.value) for block in blocks) <= BLOCK_BYTES
 
@@ -194,7 +196,7 @@ def test_a_signature_without_rows_is_kept_whole() -> None:
 def test_a_newer_or_torn_block_is_refused() -> None:
     """A block of a later format, and bytes that are none, raise CorruptData with their place."""
     call = table_call("r", [[1.0, 2.0, "red"]])
-    (block,) = encode(Source(TARGET, FLOWERS, Recording()), [(call, answer(), 0)], 0)
+    (block,) = encode(Source(TARGET, FLOWERS, Recording()), [item_of(call, answer(), 0)], 0)
     fields = msgspec.msgpack.decode(block.value)
     with pytest.raises(CorruptData, match="newer"):
         decode(Block("m/0", 4, *block[:3], msgspec.msgpack.encode([2, *fields[1:]])))
@@ -230,7 +232,7 @@ def test_any_mixture_comes_back_and_loses_only_what_is_deleted(
         else:
             assert list(zip(*event.inputs.values(), strict=True)) == table
         assert event.outputs.get("label", []) == ([] if kind == "error" else list(range(i, i + len(table))))
-    items: list[Item] = [(call, outcome, call.started_ns + 5_000_000) for call, outcome in calls]
+    items: list[Item] = [item_of(call, outcome, call.started_ns + 5_000_000) for call, outcome in calls]
     offset = 0
     left: dict[str, Prediction] = {}
     for encoded in encode(Source(TARGET, FLOWERS, Recording()), items, 0):

@@ -40,6 +40,8 @@ def exported(folder: Path, query: Query | None = None) -> Any:
         ([1, 2, None], "int64", [1, 2, None]),
         ([1, 2.5, None], "double", [1.0, 2.5, None]),
         (["a", "b", None], "string", ["a", "b", None]),
+        ([2**53 + 1, 0.5, None], "double", [float(2**53), 0.5, None]),
+        ([2**62, -(2**63), None], "int64", [2**62, -(2**63), None]),
         ([True, False, None], "bool", [True, False, None]),
         ([1, "a", None], "string", ["1", "a", None]),
         ([2**63, 1, None], "string", [str(2**63), "1", None]),

@@ -66,7 +66,6 @@ def table_call(
         door,
         rows=len(table),
         table=table,
-        arrived_ns=time.time_ns(),
         started_ns=time.monotonic_ns(),
         deadline_ns=deadline_ns,
     )
@@ -75,7 +74,7 @@ def table_call(
 def tensor_call(request_id: str, *tensors: Tensor) -> Call:
     return Call(
         request_id, KEY, no_door, rows=len(tensors[0]), tensors=tensors,
-        arrived_ns=time.time_ns(), started_ns=time.monotonic_ns(),
+        started_ns=time.monotonic_ns(),
     )  # fmt: skip
 
 

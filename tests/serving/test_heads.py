@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kaname.clock import ManualClock
 from kaname.errors import KanameError
-from kaname.serving.exchange import Fields, Incoming, Reply
+from kaname.serving.exchange import Fields, Head, Reply
 from kaname.serving.gate import Gate
-from kaname.serving.heads import MOST, Head, Heads
+from kaname.serving.heads import MOST, Heads
 from kaname.serving.json_codec import ProblemEndpoint
 from kaname.settings import ServerSettings
 
@@ -19,22 +19,26 @@ class Silent:
 
     lasting = True
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
+    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
         """Nothing is sent here."""
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+    def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Nothing is sent here."""
 
 
-def head(fields: Fields = FIELDS, length: int = 4) -> Head:
-    return Head(Silent(), b"/p", fields, length)
+def keep(heads: Heads, data: bytes, fields: Fields = FIELDS) -> Head:
+    head = Head(b"/p", fields)
+    heads.keep(data, Silent(), head, 4)
+    return head
 
 
 def test_a_head_is_found_by_exactly_its_bytes() -> None:
     """One byte more, less or other is another head."""
-    heads, kept = Heads(), head()
-    heads.keep(START + b"body", kept)
-    assert heads.find(START) is kept
+    heads = Heads()
+    kept = keep(heads, START + b"body")
+    found = heads.find(START)
+    assert found is not None
+    assert found[1:] == (kept, 4)
     assert heads.find(START[:-1]) is None
     assert heads.find(START.replace(b"host: a", b"host: b")) is None
 
@@ -42,8 +46,8 @@ def test_a_head_is_found_by_exactly_its_bytes() -> None:
 def test_only_a_whole_single_request_is_kept() -> None:
     """Data that holds less than the body, or something behind it, says nothing certain about the head."""
     heads = Heads()
-    heads.keep(START + b"bod", head())
-    heads.keep(START + b"bodyPOST", head())
+    keep(heads, START + b"bod")
+    keep(heads, START + b"bodyPOST")
     assert heads.find(START) is None
 
 
@@ -51,7 +55,7 @@ def test_heads_that_come_once_or_ask_for_more_are_not_kept() -> None:
     """Ids and traces differ each time; chunked bodies, expectations and connection wishes need the parser."""
     for name in (b"x-request-id", b"traceparent", b"expect", b"transfer-encoding", b"connection"):
         heads = Heads()
-        heads.keep(START + b"body", head({**FIELDS, name: b"1"}))
+        keep(heads, START + b"body", {**FIELDS, name: b"1"})
         assert heads.find(START) is None
 
 
@@ -60,13 +64,13 @@ def test_the_number_of_heads_is_bounded() -> None:
     heads = Heads()
     starts = [b"POST /p HTTP/1.1\r\nx: %d\r\ncontent-length: 4\r\n\r\n" % i for i in range(MOST + 10)]
     for start in starts:
-        heads.keep(start + b"body", head())
+        keep(heads, start + b"body")
     assert sum(heads.find(start) is not None for start in starts) == 10
 
 
 def test_a_snapshot_forgets_all_heads() -> None:
     """The endpoints of an old snapshot answer nothing after the switch."""
     gate = Gate(ServerSettings(), ManualClock(), lambda _: None, ProblemEndpoint(lambda: "id"))
-    gate.heads.keep(START + b"body", head())
+    keep(gate.heads, START + b"body")
     gate.swap(lambda _: None)
     assert gate.heads.find(START) is None

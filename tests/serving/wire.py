@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from kaname.clock import ManualClock
 from kaname.errors import KanameError
-from kaname.serving.exchange import Fields, Incoming, Reply
+from kaname.serving.exchange import Fields, Head, Reply
 from kaname.serving.gate import Gate
 from kaname.serving.http import Connection, connection_class
 from kaname.settings import ServerSettings
@@ -33,21 +33,21 @@ class Echo:
     lasting = True
 
     def __init__(self) -> None:
-        self.entered: list[Incoming] = []
+        self.entered: list[tuple[Head, bytes]] = []
         self.held: list[tuple[bytes, Reply]] = []
         self.calls: list[Any] = []
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
-        self.entered.append(incoming)
+    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
+        self.entered.append((head, body))
         call = Caller()
         reply.call = call  # type: ignore[assignment]  # all that a connection does with a call is mark it gone
         self.calls.append(call)
-        if LATER in incoming.target:
-            self.held.append((incoming.body, reply))
+        if LATER in head.target:
+            self.held.append((body, reply))
         else:
-            answer(incoming, reply)
+            answer(head, body, reply)
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+    def refuse(self, status: int, error: KanameError, _: Head, reply: Reply) -> None:
         reply.send(status, b"content-type: text/plain\r\n", str(error).encode())
 
 
@@ -57,9 +57,8 @@ class Caller:
     gone = False
 
 
-def answer(incoming: Incoming, reply: Reply) -> None:
-    body = incoming.body
-    if BIG in incoming.target:
+def answer(head: Head, body: bytes, reply: Reply) -> None:
+    if BIG in head.target:
         body += b"." * BIG_BYTES
     reply.send(200, b"content-type: text/plain\r\n", body)
 

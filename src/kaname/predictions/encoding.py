@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from operator import attrgetter, sub
+from operator import sub
 from typing import Any, NamedTuple
 
 import blake3
 import msgspec
 
-from kaname.call import Answer, Call, Outcome, Outputs, Target
+from kaname.call import Answer, Call, Outcome, Outputs, Row, Target
 from kaname.errors import KanameError
 from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
 from kaname.predictions.types import RecordedError
@@ -30,8 +30,25 @@ BLOCK_EVENTS = 2048
 LIST_ELEMENTS = 64
 """Outputs with at most this many elements per row are kept as values, larger ones in binary form."""
 
-Item = tuple[Call, Outcome, int]
-"""A call, what came of it, and when (monotonic ns)."""
+Item = tuple[
+    str, int, int, int, str, Sequence[Row] | None, tuple[Tensor, ...] | None, Outputs | KanameError, int, int | None
+]
+"""A request id, start and end (monotonic ns), rows, key id, the table or the tensors, and what came of them: the
+outputs of a run and which of its rows, or the error. A plain tuple: one is made per request, and the call can go."""
+
+
+def item_of(call: Call, outcome: Outcome, ended_ns: int) -> Item:
+    """What is kept of a call until it is written."""
+    if type(outcome) is Answer:
+        return (
+            call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id, call.table, call.tensors,
+            outcome.outputs, outcome.start, outcome.stop,
+        )  # fmt: skip
+    assert isinstance(outcome, KanameError)
+    return (
+        call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id, call.table, call.tensors,
+        outcome, 0, None,
+    )  # fmt: skip
 
 
 class Encoded(NamedTuple):
@@ -76,14 +93,12 @@ class Source:
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Body).decode
-_call_columns = attrgetter("request_id", "arrived_ns", "started_ns", "rows", "principal.key_id", "table", "tensors")
 _MISFITS = (AttributeError, TypeError, ValueError, IndexError, OverflowError, KanameError)
 """What is raised on the way to columns by requests that do not fit them."""
-_answer_columns = attrgetter("outputs", "start", "stop")
 
 
 def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
-    """`items` as blocks; `wall_ns` is wall time minus monotonic time, for calls without an arrival time."""
+    """`items` as blocks; `wall_ns` is wall time minus monotonic time."""
     if len(items) > BLOCK_EVENTS:
         parts = (items[start : start + BLOCK_EVENTS] for start in range(0, len(items), BLOCK_EVENTS))
         return [block for part in parts for block in encode(source, part, wall_ns)]
@@ -100,11 +115,11 @@ def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[
     tensors: list[Item] = []
     rest: list[Item] = []
     for item in items:
-        call, outcome, _ = item
-        if type(outcome) is not Answer or not source.batched:
+        table, outcome = item[5], item[7]
+        if type(outcome) is not Outputs or not source.batched:
             rest.append(item)
         else:
-            (tables if call.table is not None else tensors).append(item)
+            (tables if table is not None else tensors).append(item)
     found: list[Encoded] = []
     for group in (tables, tensors):
         if group:
@@ -141,26 +156,19 @@ def _split(source: Source, items: Sequence[Item], wall_ns: int, block: Encoded) 
 
 def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Encoded:
     """Columns over all items; raises one of several errors when an item does not fit (see `encode`)."""
-    calls, outcomes, ended = zip(*items, strict=True)
-    ids, arrived, started, rows, keys, tables, tensors = zip(*map(_call_columns, calls), strict=True)
-    runs, starts, stops = zip(*map(_answer_columns, outcomes), strict=True)
+    ids, started, ended, rows, keys, tables, tensors, runs, starts, stops = zip(*items, strict=True)
+    if set(map(type, runs)) != {Outputs}:
+        raise TypeError("an error among the answers")
     most = max(rows)
     if tables[0] is not None:
         names, inputs = source.feature_names, _table_columns(source, tables, most)
     else:
         names, inputs = source.input_names, _tensor_columns(source, tensors, rows)
-    outputs = _output_columns(source, outcomes, runs, starts, stops if most > 1 else None)
+    outputs = _output_columns(source, runs, starts, stops, most)
     return _finish(
-        source, names, ids, _times(arrived, started, wall_ns), list(map(sub, ended, started)), keys,
+        source, names, ids, [at + wall_ns for at in started], list(map(sub, ended, started)), keys,
         rows if most > 1 else (), inputs, outputs, {},
     )  # fmt: skip
-
-
-def _times(arrived: Sequence[int], started: Sequence[int], wall_ns: int) -> Sequence[int]:
-    """Wall times; from the monotonic ones where a door gave none."""
-    if all(arrived):
-        return arrived
-    return [at or since + wall_ns for at, since in zip(arrived, started, strict=True)]
 
 
 def _finish(
@@ -228,13 +236,9 @@ def _input_column(source: Source, arrays: Sequence[Tensor], rows: Sequence[int])
 
 
 def _output_columns(
-    source: Source,
-    answers: Sequence[Answer],
-    runs: Sequence[Outputs],
-    starts: Sequence[int],
-    stops: Sequence[int] | None,
+    source: Source, runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None], most: int
 ) -> list[Column | None]:
-    """One column per output; `stops` is None when every answer has one row."""
+    """One column per output; `most` is the largest number of rows in an answer."""
     if not source.batched:
         raise ValueError("outputs that are not rows are kept one by one")
     distinct = dict.fromkeys(runs)
@@ -243,10 +247,11 @@ def _output_columns(
         if name in source.redact:
             columns.append(None)
         elif any(run.tensors[position].size > LIST_ELEMENTS * len(run.tensors[position]) for run in distinct):
-            columns.append(Each([_value(source, answer.tensors()[position]) for answer in answers]))
+            own = zip(runs, starts, stops, strict=True)
+            columns.append(Each([_value(source, run.tensors[position][at:end]) for run, at, end in own]))
         else:
             lists = {run: run.as_list(position) for run in distinct}
-            if stops is None:
+            if most == 1:
                 columns.append(Cells([lists[run][at] for run, at in zip(runs, starts, strict=True)]))
             else:
                 slices = [lists[run][at:end] for run, at, end in zip(runs, starts, stops, strict=True)]
@@ -259,37 +264,29 @@ def _output_columns(
 
 def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values: bool = True) -> Encoded:
     """Any items at all: one value per request and column, errors beside them; or all of it but the values."""
-    calls = [call for call, _, _ in items]
-    tabular = any(call.table is not None for call in calls)
+    ids, started, ended, rows, keys, tables, tensors, found, starts, stops = zip(*items, strict=True)
+    tabular = any(table is not None for table in tables)
     names = tuple(dict.fromkeys((source.feature_names if tabular else ()) + source.input_names))
+    given = list(zip(tables, tensors, strict=True))
     inputs: list[Column | None] = [
-        None if name in source.redact else Each([_input(source, call, name) if values else None for call in calls])
+        None if name in source.redact else Each([_input(source, *one, name) if values else None for one in given])
         for name in names
     ]
+    answers = list(zip(found, starts, stops, strict=True))
     outputs: list[Column | None] = [
-        None
-        if name in source.redact
-        else Each([_output(source, outcome, i) if values else None for _, outcome, _ in items])
+        None if name in source.redact else Each([_output(source, *one, i) if values else None for one in answers])
         for i, name in enumerate(source.output_names)
     ]
     text = str if values else _clean
     errors = {
-        position: RecordedError(outcome.code, text(outcome.message), outcome.where and text(outcome.where))
-        for position, (_, outcome, _) in enumerate(items)
-        if not isinstance(outcome, Answer)
+        position: RecordedError(error.code, text(error.message), error.where and text(error.where))
+        for position, error in enumerate(found)
+        if isinstance(error, KanameError)
     }
     return _finish(
-        source,
-        names,
-        [text(call.request_id) for call in calls],
-        [call.arrived_ns or call.started_ns + wall_ns for call in calls],
-        [ended - call.started_ns for call, _, ended in items],
-        [call.principal.key_id for call in calls],
-        [call.rows for call in calls],
-        inputs,
-        outputs,
-        errors,
-    )
+        source, names, [text(request_id) for request_id in ids], [at + wall_ns for at in started],
+        list(map(sub, ended, started)), keys, rows, inputs, outputs, errors,
+    )  # fmt: skip
 
 
 def _clean(text: str) -> str:
@@ -297,24 +294,27 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _input(source: Source, call: Call, name: str) -> Cells | Whole | Hashed | None:
+def _input(
+    source: Source, table: Sequence[Row] | None, tensors: tuple[Tensor, ...] | None, name: str
+) -> Cells | Whole | Hashed | None:
     """The value of one name in one request; None where the request has no such part."""
-    if call.table is not None and name in source.feature_names:
+    if table is not None and name in source.feature_names:
         position = source.feature_names.index(name)
-        return _cells(source, [row[position] if position < len(row) else None for row in call.table])
-    if call.tensors is not None and name in source.input_names:
+        return _cells(source, [row[position] if position < len(row) else None for row in table])
+    if tensors is not None and name in source.input_names:
         position = source.input_names.index(name)
-        if position < len(call.tensors):
-            return _value(source, call.tensors[position])
+        if position < len(tensors):
+            return _value(source, tensors[position])
     return None
 
 
-def _output(source: Source, outcome: Outcome, position: int) -> Cells | Whole | Hashed | None:
-    if not isinstance(outcome, Answer):
+def _output(
+    source: Source, found: Outputs | KanameError, start: int, stop: int | None, position: int
+) -> Whole | Hashed | None:
+    if not isinstance(found, Outputs):
         return None
-    if not source.batched:
-        return _value(source, outcome.outputs.tensors[position])
-    return _value(source, outcome.tensors()[position])
+    tensor = found.tensors[position]
+    return _value(source, tensor if stop is None or not source.batched else tensor[start:stop])
 
 
 def _cells(source: Source, values: list[Any]) -> Cells | Hashed:

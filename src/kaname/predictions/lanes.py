@@ -13,7 +13,7 @@ from collections.abc import Callable
 from kaname.call import Call, Handler, Outcome
 from kaname.clock import Clock
 from kaname.errors import Overloaded
-from kaname.predictions.encoding import Item, Source
+from kaname.predictions.encoding import Item, Source, item_of
 from kaname.settings import Recording
 from kaname.signature import Signature
 
@@ -21,6 +21,10 @@ CALL_BYTES = 700
 """Estimate of what a waiting call holds beside its values."""
 CELL_BYTES = 32
 """Estimate of a Python number with its place in a list."""
+
+
+Held = tuple[Call, Outcome]
+"""A call that goes on with its outcome when its event is on disk."""
 
 
 class Counts:
@@ -62,22 +66,28 @@ class Buffer:
 
 
 class Lane:
-    """The events of one version that wait for the thread."""
+    """The events of one version that wait for the thread, and under `block` the calls that wait for them."""
 
-    __slots__ = ("blocking", "handler", "pending", "source")
+    __slots__ = ("blocking", "handler", "held", "pending", "source")
 
     def __init__(self, source: Source, *, blocking: bool) -> None:
         self.source = source
         self.blocking = blocking
         self.pending: list[Item] = []
+        self.held: list[Held] = []
+        """One for each of `pending`, and there before it."""
         self.handler: weakref.ref[Handler] | None = None
         """Dead when no snapshot uses the lane any more."""
 
-    def take(self) -> list[Item]:
+    def take(self) -> tuple[list[Item], list[Held]]:
         """Everything that waits; safe beside appends of the loop, each of which is one step."""
         taken = self.pending[:]
         del self.pending[: len(taken)]
-        return taken
+        if not self.blocking:
+            return taken, []
+        held = self.held[: len(taken)]
+        del self.held[: len(taken)]
+        return taken, held
 
 
 def handler_of(
@@ -92,9 +102,7 @@ def handler_of(
     """The handler that fills `lane` under the policy of `recording`."""
     per_row = CELL_BYTES * (len(signature.features) + len(signature.outputs))
     measure = None if signature.features else _tensor_bytes
-    if recording.policy == "block":
-        return _blocking(lane, per_row, measure, buffer, counts, clock, wake)
-    record = _dropping(lane, per_row, measure, buffer, counts, clock, wake)
+    record = _recording(lane, per_row, measure, buffer, counts, clock, wake)
     return _sampling(record, recording.sample, buffer, counts) if recording.policy == "sample" else record
 
 
@@ -103,7 +111,7 @@ def not_recorded(_: Call, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _dropping(
+def _recording(
     lane: Lane,
     per_row: int,
     measure: Callable[[Call], int] | None,
@@ -112,18 +120,28 @@ def _dropping(
     clock: Clock,
     wake: Callable[[], None],
 ) -> Handler:
-    append, now, limit = lane.pending.append, clock.monotonic_ns, buffer.limit
+    """Lets the call go on; keeps it when the lane is a blocking one."""
+    append, hold, blocking = lane.pending.append, lane.held.append, lane.blocking
+    now, limit = clock.monotonic_ns, buffer.limit
 
-    def record(call: Call, outcome: Outcome) -> Outcome:
+    def record(call: Call, outcome: Outcome) -> Outcome | None:
         queued = buffer.queued
-        if queued - buffer.written >= limit:
+        if queued - buffer.written >= limit or (blocking and buffer.closed):
+            if blocking:
+                counts.refused += 1
+                return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
             counts.dropped += 1
             return outcome
         buffer.queued = queued + CALL_BYTES + per_row * call.rows + (0 if measure is None else measure(call))
-        append((call, outcome, now()))
+        ended_ns = now()
+        if blocking:
+            hold((call, outcome))
+        else:
+            call.ended_ns = ended_ns
+        append(item_of(call, outcome, ended_ns))
         if buffer.asleep:
             wake()
-        return outcome
+        return None if blocking else outcome
 
     return record
 
@@ -143,31 +161,6 @@ def _sampling(record: Handler, share: float, buffer: Buffer, counts: Counts) -> 
         return record(call, outcome)
 
     return sample
-
-
-def _blocking(
-    lane: Lane,
-    per_row: int,
-    measure: Callable[[Call], int] | None,
-    buffer: Buffer,
-    counts: Counts,
-    clock: Clock,
-    wake: Callable[[], None],
-) -> Handler:
-    append, now, limit = lane.pending.append, clock.monotonic_ns, buffer.limit
-
-    def hold(call: Call, outcome: Outcome) -> Outcome | None:
-        queued = buffer.queued
-        if queued - buffer.written >= limit or buffer.closed:
-            counts.refused += 1
-            return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
-        buffer.queued = queued + CALL_BYTES + per_row * call.rows + (0 if measure is None else measure(call))
-        append((call, outcome, now()))
-        if buffer.asleep:
-            wake()
-        return None
-
-    return hold
 
 
 def _tensor_bytes(call: Call) -> int:

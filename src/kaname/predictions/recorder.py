@@ -20,7 +20,7 @@ from kaname.call import Call, Handler, Outcome, Target
 from kaname.clock import Clock
 from kaname.errors import Unavailable
 from kaname.predictions.encoding import Encoded, Item, Source, encode
-from kaname.predictions.lanes import Buffer, Counts, Lane, handler_of, not_recorded
+from kaname.predictions.lanes import Buffer, Counts, Held, Lane, handler_of, not_recorded
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -60,7 +60,7 @@ class Recorder:
         self._housekeeping = housekeeping
         self._buffer = Buffer(buffer_bytes)
         self._lanes: list[Lane] = []
-        self._held: list[Item] = []
+        self._held: list[Held] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -110,8 +110,8 @@ class Recorder:
     def _fail_late(self) -> None:
         """Fail held calls whose deadline has passed: their events may still be written."""
         now = self._clock.monotonic_ns()
-        waiting = [item for lane in self._lanes if lane.blocking for item in lane.pending]
-        _fail([item for item in self._held + waiting if 0 < item[0].deadline_ns <= now])
+        waiting = [held for lane in self._lanes for held in lane.held]
+        _fail([held for held in self._held + waiting if 0 < held[0].deadline_ns <= now])
 
     # --- in the writer thread -------------------------------------------------------------------------------
 
@@ -142,16 +142,15 @@ class Recorder:
     def _write(self) -> None:
         queued = self._buffer.queued  # before the lists are taken: all of it is in them
         events = size = 0
-        held: list[Item] = []
+        held: list[Held] = []
         for lane in list(self._lanes):
             abandoned = lane.handler is not None and lane.handler() is None
-            taken = lane.take()
+            taken, waiting = lane.take()
             if taken:
                 for block in self._encode(lane, taken):
                     events += block.events
                     size += len(block.value)
-                if lane.blocking:
-                    held += taken
+                held += waiting
             elif abandoned:
                 self._lanes.remove(lane)
         if events:
@@ -237,15 +236,15 @@ class Recorder:
                 self._loop.call_soon_threadsafe(work)
 
 
-def _go_on(items: list[Item]) -> None:
+def _go_on(held: list[Held]) -> None:
     """End the calls whose events are on disk."""
-    for call, outcome, _ in items:
+    for call, outcome in held:
         _end(call, outcome)
 
 
-def _fail(items: list[Item]) -> None:
+def _fail(held: list[Held]) -> None:
     """End the calls whose events are not on disk in time."""
-    for call, _, _ in items:
+    for call, _ in held:
         _end(call, Unavailable("the prediction record cannot be written, and this model requires it"))
 
 

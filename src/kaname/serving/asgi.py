@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kaname.call import Call
 from kaname.errors import TooLarge
-from kaname.serving.exchange import Endpoint, Incoming
+from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
 
 
@@ -41,11 +41,11 @@ class PredictDoor:
             await self._app(scope, receive, send)
             return
         reply = AsgiReply()
-        incoming = Incoming(_target(scope), dict(scope["headers"]), b"")
-        refused = self._gate.refusal(scope["headers"], incoming.fields, scope["http_version"])
+        head = Head(_target(scope), dict(scope["headers"]))
+        refused = self._gate.refusal(scope["headers"], head.fields, scope["http_version"])
         if refused is not None:
-            endpoint.refuse(*refused, incoming, reply)
-        elif not await self._read(endpoint, incoming, receive, reply):
+            endpoint.refuse(*refused, head, reply)
+        elif not await self._read(endpoint, head, receive, reply):
             return
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -64,7 +64,7 @@ class PredictDoor:
             return None
         return self._gate.find(_target(scope))
 
-    async def _read(self, endpoint: Endpoint, incoming: Incoming, receive: Receive, reply: AsgiReply) -> bool:
+    async def _read(self, endpoint: Endpoint, head: Head, receive: Receive, reply: AsgiReply) -> bool:
         """Read the body and enter the endpoint; False when the caller left while sending."""
         most = self._gate.settings.max_body_bytes
         body = bytearray()
@@ -76,10 +76,9 @@ class PredictDoor:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > most:
-                endpoint.refuse(413, too_large(most), incoming, reply)
+                endpoint.refuse(413, too_large(most), head, reply)
                 return True
-        incoming.body = bytes(body)
-        endpoint.enter(incoming, reply)
+        endpoint.enter(head, bytes(body), reply)
         return True
 
 

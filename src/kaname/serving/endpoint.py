@@ -6,12 +6,12 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from kaname.call import LOG, Answer, Call, Handler, Outcome, Principal, Step, Target, as_error
+from kaname.call import LOG, Answer, Call, Handlers, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
 from kaname.models.types import VersionInfo
-from kaname.serving.exchange import Incoming, Reply
+from kaname.serving.exchange import Head, Reply
 
 HeaderMap = dict[bytes, bytes]
 PRINTABLE = frozenset(b"!#$%&*+-./0123456789:;=@ABCDEFGHIJKLMNOPQRSTUVWXYZ^_abcdefghijklmnopqrstuvwxyz|~")
@@ -42,6 +42,21 @@ Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]
 """An error, the path of the request, its id and perhaps a status, as status, header lines and body."""
 
 
+class Terms:
+    """What a head says of its request: who asks, for how long, under which id and trace, how the body is encoded, and
+    what is wrong with all that."""
+
+    __slots__ = ("encoding", "fault", "principal", "request_id", "timeout_ns", "trace")
+
+    def __init__(self, principal: Principal, timeout_ns: int) -> None:
+        self.principal = principal
+        self.timeout_ns = timeout_ns
+        self.request_id: str | None = None
+        self.trace: bytes | None = None
+        self.encoding: bytes | None = None
+        self.fault: KanameError | None = None
+
+
 class PredictEndpoint:
     """Both doors enter here. `observers` see every outcome, `path` is what follows once the input is known."""
 
@@ -53,7 +68,7 @@ class PredictEndpoint:
         info: VersionInfo,
         instance: str,
         codec: Codec,
-        observers: tuple[Handler, ...],
+        observers: Handlers,
         path: Step,
         principal_of: PrincipalOf,
         refused: Callable[[str], None],
@@ -72,47 +87,64 @@ class PredictEndpoint:
         self._path = path
         self._observers = observers
         self._principal_of = principal_of
-        self._time_ns = clock.time_ns
         self._monotonic_ns = clock.monotonic_ns
         self._ids = ids
         self._timeout_ns = timeout_ms * 1_000_000
         self._max_body_bytes = max_body_bytes
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
+    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop."""
-        fields = incoming.fields
-        given = fields.get(b"x-request-id")
-        request_id = self._ids() if given is None or not _good_id(given) else given.decode()
         try:
-            principal = self._principal_of(fields.get(b"authorization"))
+            terms: Terms = head.terms or self._read(head)
         except KanameError as error:
             self._refused(error.code)
-            reply.send(*traced(self._codec.refuse(error, incoming.path, request_id), fields.get(b"traceparent")))
+            words = self._codec.refuse(error, head.path, request_id(head.fields, self._ids))
+            reply.send(*traced(words, head.fields.get(b"traceparent")))
             return
         now = self._monotonic_ns()
         call = Call(
-            request_id, principal, self._door, 0, None, None,
-            self._time_ns(), now, now + self._timeout_ns, self._observers,
+            terms.request_id or self._ids(), terms.principal, self._door, 0, None, None,
+            now, now + terms.timeout_ns, self._observers,
         )  # fmt: skip
         call.target = self._target
         call.reply = reply
-        call.trace = fields.get(b"traceparent")
+        call.trace = terms.trace
         reply.call = call
         try:
-            if principal.may_predict is not None and self._target.model not in principal.may_predict:
-                raise self._forbidden()  # before the body is read: what is wrong with it would tell of the features
-            content_type = fields.get(b"content-type")
-            if content_type is not None and content_type != b"application/json":
-                self._check_type(content_type)
-            if b"x-request-timeout-ms" in fields:
-                call.deadline_ns = now + _timeout_ns(fields[b"x-request-timeout-ms"])
-            body = incoming.body
-            if b"content-encoding" in fields:
-                body = inflate(body, fields[b"content-encoding"], self._max_body_bytes)
-            self._fill(call, body, fields)
+            if terms.fault is not None:
+                call.fail(terms.fault)
+                return
+            if terms.encoding is not None:
+                body = inflate(body, terms.encoding, self._max_body_bytes)
+            self._fill(call, body, head.fields)
             self._path(call)
         except Exception as error:  # noqa: BLE001  (the guard: this request only)
             call.fail(as_error(error))
+
+    def _read(self, head: Head) -> Terms:
+        """The terms of a head, kept in it. Raises Unauthenticated."""
+        fields = head.fields
+        given = fields.get(b"x-request-id")
+        terms = Terms(self._principal_of(fields.get(b"authorization")), self._timeout_ns)
+        terms.request_id = given.decode() if given is not None and _good_id(given) else None
+        terms.trace = fields.get(b"traceparent")
+        terms.encoding = fields.get(b"content-encoding")
+        try:
+            self._check(terms, fields)
+        except KanameError as error:
+            terms.fault = error
+        head.terms = terms
+        return terms
+
+    def _check(self, terms: Terms, fields: HeaderMap) -> None:
+        allowed = terms.principal.may_predict
+        if allowed is not None and self._target.model not in allowed:
+            raise self._forbidden()  # before the body is read: what is wrong with it would tell of the features
+        content_type = fields.get(b"content-type")
+        if content_type is not None and content_type != b"application/json":
+            self._check_type(content_type)
+        if b"x-request-timeout-ms" in fields:
+            terms.timeout_ns = _timeout_ns(fields[b"x-request-timeout-ms"])
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
         """The door of every call from here."""
@@ -122,7 +154,7 @@ class PredictEndpoint:
             return
         if type(outcome) is Answer:
             try:
-                head, body = self._render(call, outcome, self._monotonic_ns() - call.started_ns)
+                head, body = self._render(call, outcome, (call.ended_ns or self._monotonic_ns()) - call.started_ns)
             except Exception as error:  # noqa: BLE001  (the guard: a door that fails would leave the caller waiting)
                 LOG.exception("request %s: the answer could not be written", call.request_id)
                 reply.send(*self._codec.refuse(as_error(error), self._instance, call.request_id))
@@ -143,10 +175,10 @@ class PredictEndpoint:
             found = content_type.decode("latin-1")
             raise UnsupportedMedia("content type", where="content-type", found=found, expected="application/json")
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+    def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._codec.refuse(error, incoming.path, request_id(incoming.fields, self._ids), status))
+        reply.send(*self._codec.refuse(error, head.path, request_id(head.fields, self._ids), status))
 
 
 def traced(words: tuple[int, bytes, bytes], trace: bytes | None) -> tuple[int, bytes, bytes]:
@@ -176,11 +208,11 @@ class RefusingEndpoint:
         self._ids = ids
         self._refused = refused
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
+    def enter(self, head: Head, _: bytes, reply: Reply) -> None:
         """Refuse: first for missing credentials or scopes, so that names are not told to strangers."""
         error = self._error
         try:
-            principal = self._principal_of(incoming.fields.get(b"authorization"))
+            principal = self._principal_of(head.fields.get(b"authorization"))
             mine = principal.may_predict
             if mine is not None and self._model not in mine and "read" not in principal.scopes:
                 error = Forbidden(
@@ -189,13 +221,13 @@ class RefusingEndpoint:
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)
-        words = self._word(error, incoming.path, request_id(incoming.fields, self._ids), None)
-        reply.send(*traced(words, incoming.fields.get(b"traceparent")))
+        words = self._word(error, head.path, request_id(head.fields, self._ids), None)
+        reply.send(*traced(words, head.fields.get(b"traceparent")))
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+    def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
-        reply.send(*self._word(error, incoming.path, request_id(incoming.fields, self._ids), status))
+        reply.send(*self._word(error, head.path, request_id(head.fields, self._ids), status))
 
 
 def request_id(fields: HeaderMap, ids: IdSource) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from kaname.call import Call
 from kaname.errors import KanameError
@@ -11,16 +11,17 @@ Fields = dict[bytes, bytes]
 """Header values by name in lower case."""
 
 
-class Incoming:
-    """One whole HTTP request; `body` as it came, `target` with its query, `fields` the headers by name (of several
-    with one name the last)."""
+class Head:
+    """Of one HTTP request all but its body: `target` with its query, `fields` the headers by name (of several with one
+    name the last). `terms` is for the endpoint, to keep what it has read in the fields: requests whose heads are equal
+    to the last byte share one `Head`."""
 
-    __slots__ = ("body", "fields", "target")
+    __slots__ = ("fields", "target", "terms")
 
-    def __init__(self, target: bytes, fields: Fields, body: bytes) -> None:
+    def __init__(self, target: bytes, fields: Fields) -> None:
         self.target = target
         self.fields = fields
-        self.body = body
+        self.terms: Any = None
 
     @property
     def path(self) -> str:
@@ -44,10 +45,10 @@ class Endpoint(Protocol):
     def lasting(self) -> bool:
         """Whether it stays right until the next snapshot, so that the gate may remember it."""
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
+    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop. Never raises."""
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
+    def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end, in the form of this endpoint's protocol."""
 
 

@@ -69,6 +69,8 @@ class Gate:
         self.inflight_bytes = settings.inflight_bytes
         self.activated: Callable[[], int] = lambda: 0
         """The newest change that all workers answer from."""
+        self.switching = False
+        """Whether a switch is prepared: the next request may have to run it first."""
         self._number = 0
         self._switch: Callable[[], None] | None = None
         self.starved: deque[Starved] = deque()
@@ -76,7 +78,7 @@ class Gate:
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint for `target`; found ones are remembered until the next swap."""
-        if self._switch is not None and self.activated() >= self._number:
+        if self.switching and self.activated() >= self._number:
             self.switch()
         endpoint = self.known.get(target)
         if endpoint is None:
@@ -104,20 +106,17 @@ class Gate:
         self.known = {}
         self.heads = Heads()
 
-    @property
-    def switching(self) -> bool:
-        """Whether a switch is prepared: the next request may have to run it first."""
-        return self._switch is not None
-
     def prepare(self, number: int, switch: Callable[[], None]) -> None:
         """From the moment that change `number` is activated, the next request runs `switch` first."""
         self._number = number
         self._switch = switch
+        self.switching = True
 
     def switch(self) -> None:
         """Run the prepared switch, unless a request already has."""
         if self._switch is not None:
             switch, self._switch = self._switch, None
+            self.switching = False
             switch()
 
     def starve(self, connection: Starved) -> None:

@@ -6,7 +6,7 @@ parser found in them is kept by those bytes, for all connections of a worker, un
 
 from __future__ import annotations
 
-from kaname.serving.exchange import Endpoint, Fields
+from kaname.serving.exchange import Endpoint, Head
 
 END = b"\r\n\r\n"
 MOST = 1024
@@ -15,16 +15,8 @@ UNIQUE = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"expect", b
 """Heads with these are not kept: most come once, the others ask for more than an answer."""
 
 
-class Head:
-    """A parsed head of a request that predicts: its endpoint, target, fields and the length of its body."""
-
-    __slots__ = ("endpoint", "fields", "length", "target")
-
-    def __init__(self, endpoint: Endpoint, target: bytes, fields: Fields, length: int) -> None:
-        self.endpoint = endpoint
-        self.target = target
-        self.fields = fields
-        self.length = length
+Known = tuple[Endpoint, Head, int]
+"""The endpoint of a request that predicts, its head, and the length of its body."""
 
 
 class Heads:
@@ -33,15 +25,15 @@ class Heads:
     __slots__ = ("_known", "find")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[bytes, Known] = {}
         self.find = self._known.get
-        """The head with exactly these bytes, its end included, or None."""
+        """What is known of the head with exactly these bytes, its end included, or None."""
 
-    def keep(self, data: bytes, head: Head) -> None:
+    def keep(self, data: bytes, endpoint: Endpoint, head: Head, length: int) -> None:
         """Remember `head` if `data` is exactly one request with it: the head's bytes, then the whole body."""
         end = data.find(END) + len(END)
-        if end > LONGEST or len(data) != end + head.length or not UNIQUE.isdisjoint(head.fields):
+        if end > LONGEST or len(data) != end + length or not UNIQUE.isdisjoint(head.fields):
             return
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[data[:end]] = head
+        self._known[data[:end]] = endpoint, head, length

@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
-from kaname.serving.exchange import Endpoint, Fields, Incoming
-from kaname.serving.heads import END, Head
+from kaname.serving.exchange import Endpoint, Fields, Head
+from kaname.serving.heads import END
 from kaname.serving.ordered import BODY, HEAD, IDLE, MOST_SLOTS, OrderedConnection
 from kaname.serving.slots import FULL, Slot
 
@@ -84,17 +84,23 @@ class Connection(OrderedConnection):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        gate = self.gate
         if self._phase == IDLE:
             end = data.find(END) + len(END)
-            head = self.gate.heads.find(data[:end])
-            if (
-                head is not None
-                and len(data) == end + head.length
-                and self.gate.held_bytes + head.length <= self.gate.inflight_bytes
-                and not self.gate.switching
-            ):
-                self._enter_known(head, data[end:])
-                return
+            known = gate.heads.find(data[:end])
+            if known is not None:
+                endpoint, head, length = known
+                held = gate.held_bytes + length
+                if len(data) == end + length and held <= gate.inflight_bytes and not gate.switching:
+                    gate.held_bytes = held  # a whole request whose head was seen before is not parsed again
+                    self._since_ns = gate.now_ns
+                    slot = Slot(self, length)
+                    slots = self.slots
+                    slots.append(slot)
+                    if len(slots) >= MOST_SLOTS:
+                        self.control.hold(FULL)
+                    endpoint.enter(head, data[end:], slot)
+                    return
         self._chunk = len(data)
         before = self._message
         self._fresh = data if self._phase == IDLE else None
@@ -219,20 +225,10 @@ class Connection(OrderedConnection):
             slot.close = self._deaf = True  # what is sent behind it would never be answered
         if len(self.slots) >= MOST_SLOTS:
             self.control.hold(FULL)
+        head = Head(self.url, self._fields)
         if self._fresh is not None and endpoint.lasting and not slot.close:
-            self.gate.heads.keep(self._fresh, Head(endpoint, self.url, self._fields, self._length))
-        endpoint.enter(Incoming(self.url, self._fields, bytes(self._body)), slot)
-
-    def _enter_known(self, head: Head, body: bytes) -> None:
-        """A whole request whose head was seen before goes to its endpoint without being parsed again."""
-        self._since_ns = self.gate.now_ns
-        slot = Slot(self)
-        slot.size = head.length
-        self.gate.held_bytes += head.length
-        self.slots.append(slot)
-        if len(self.slots) >= MOST_SLOTS:
-            self.control.hold(FULL)
-        head.endpoint.enter(Incoming(head.target, head.fields, body), slot)
+            self.gate.heads.keep(self._fresh, endpoint, head, self._length)
+        endpoint.enter(head, bytes(self._body), slot)
 
     def _refuse(self, slot: Slot, status: int, error: KanameError) -> None:
         """Answer before the whole request has been read; the connection cannot be used again."""
@@ -240,7 +236,7 @@ class Connection(OrderedConnection):
         self._deaf = True
         self._body = b""
         endpoint = self._endpoint or self.gate.fallback
-        endpoint.refuse(status, error, Incoming(self.url or b"/", dict(self.headers or ()), b""), slot)
+        endpoint.refuse(status, error, Head(self.url or b"/", dict(self.headers or ())), slot)
 
     def _refuse_bytes(self, status: int, message: str) -> None:
         """Answer bytes that are no request we accept, in their turn."""

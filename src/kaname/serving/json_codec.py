@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaname.errors import KanameError, NotFound
 from kaname.ids import IdSource
-from kaname.serving.exchange import Incoming, Reply, header_lines
+from kaname.serving.exchange import Head, Reply, header_lines
 from kaname.serving.json_input import JsonInput
 from kaname.serving.json_output import JsonOutput
 from kaname.signature import Signature
@@ -42,8 +42,8 @@ class ProblemEndpoint:
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 
-    def enter(self, incoming: Incoming, reply: Reply) -> None:
-        self.refuse(404, NotFound("no such resource"), incoming, reply)
+    def enter(self, head: Head, _: bytes, reply: Reply) -> None:
+        self.refuse(404, NotFound("no such resource"), head, reply)
 
-    def refuse(self, status: int, error: KanameError, incoming: Incoming, reply: Reply) -> None:
-        reply.send(*refusal(error, incoming.path, self._ids(), status))
+    def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
+        reply.send(*refusal(error, head.path, self._ids(), status))

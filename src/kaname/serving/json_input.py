@@ -59,7 +59,8 @@ class JsonInput:
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(body).decode
         self._encode_row: Callable[[Any, str], Row] | None = None
         self._tensors: Callable[[Sequence[Any], Call], tuple[Tensor, ...]] | None = None
-        if signature.plain_matrix:
+        self._plain = signature.plain_matrix
+        if self._plain:
             self._encode_row = lambda item, _: item if type(item) is list else item.f0
         elif signature.features:
             self._encode_row = _row_encoder(signature.features)
@@ -81,7 +82,9 @@ class JsonInput:
                 raise InvalidInput("both given", where="body", found="features and instances", expected="one of them")
             call.form = ONE
             call.rows = 1
-            if self._encode_row is not None:
+            if self._plain:
+                call.table = (one if type(one) is list else one.f0,)
+            elif self._encode_row is not None:
                 call.table = (self._encode_row(one, ONE),)
             else:
                 self._fill(call, (one,))

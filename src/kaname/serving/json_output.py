@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kaname.call import Answer, Call
+from kaname.call import Answer, Call, Outputs
 from kaname.serving.json_input import ONE
 from kaname.signature import Label, OutputSpec, Signature
 
@@ -72,19 +72,18 @@ def _classified(signature: Signature, probabilities: int, label: int | None) -> 
     by_value |= {name.encode(): by_value[name] for name in signature.labels if isinstance(name, str)}
     flat = label is not None and len(signature.outputs[label].shape) == 1
 
-    def part(answer: Answer, row: int) -> str:
-        outputs = answer.outputs
-        values = outputs.as_list(probabilities)[row]
-        texts = outputs.as_texts(probabilities)[row].split(",")
-        best = values.index(max(values))
-        if label is None:
-            head = predicted[best]
-        else:
-            value = outputs.as_list(label)[row]
-            head = by_value.get(value if flat else _key(value)) or predicted[best]
-        return f"{head}{texts[best]},{shares % tuple(texts)}"
+    def render(outputs: Outputs) -> list[str]:
+        rows, texts = outputs.as_list(probabilities), outputs.as_texts(probabilities)
+        labels = rows if label is None else outputs.as_list(label)
+        parts = []
+        for values, text, value in zip(rows, texts, labels, strict=True):
+            numbers = text.split(",")
+            best = values.index(max(values))
+            head = None if label is None else by_value.get(value if flat else _key(value))
+            parts.append(f"{head or predicted[best]}{numbers[best]},{shares % tuple(numbers)}")
+        return parts
 
-    return part
+    return lambda answer, row: answer.outputs.rendered(render)[row]
 
 
 def _escaped(text: str) -> str:

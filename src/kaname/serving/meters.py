@@ -41,7 +41,10 @@ class VersionMeters:
         monotonic_ns = clock.monotonic_ns
 
         def meter(call: Call, outcome: Outcome) -> Outcome:
-            seconds = (monotonic_ns() - call.started_ns) / 1e9
+            ended = call.ended_ns
+            if not ended:
+                ended = call.ended_ns = monotonic_ns()
+            seconds = (ended - call.started_ns) / 1e9
             if type(outcome) is Answer:
                 ok[0] += 1
                 rows[0] += call.rows

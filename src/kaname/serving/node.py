@@ -22,7 +22,7 @@ from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Profile, Session
 from kaname.serving.asgi import AsgiReply
 from kaname.serving.endpoint import PrincipalOf
-from kaname.serving.exchange import Endpoint, Incoming
+from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
 from kaname.serving.meters import DoorMeters, VersionMeters
 from kaname.serving.predict import Admission
@@ -225,7 +225,7 @@ class Node:
             if not endpoint.lasting or len(self._asked) > 1024:
                 self._asked.clear()
         reply = AsgiReply()
-        endpoint.enter(Incoming(f"/api/v1/models/{ref}/predict".encode(), {}, body), reply)
+        endpoint.enter(Head(f"/api/v1/models/{ref}/predict".encode(), {}), body, reply)
         status, _, answer = await reply.answered
         return status, answer
 

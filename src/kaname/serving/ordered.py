@@ -155,7 +155,7 @@ class OrderedConnection(HttpToolsProtocol):
 
     def advance(self) -> None:
         """Write the answer at the head of the slots, and those behind it that wait."""
-        slots = self.slots
+        slots, gate = self.slots, self.gate
         while slots:
             slot = slots[0]
             if slot.cycle is not None:
@@ -165,19 +165,19 @@ class OrderedConnection(HttpToolsProtocol):
             if slot.data is None:
                 break
             slots.popleft()
-            self.gate.held_bytes -= slot.size
-            if self.gate.starved:
-                self.gate.free(0)
+            gate.held_bytes -= slot.size
+            if gate.starved:
+                gate.free(0)
             self.transport.write(slot.data)
             if slot.close:
                 self._finish()
                 return
-        if not slots:
-            self._since_ns = self.gate.now_ns
-        if len(slots) < MOST_SLOTS:
+        if self.control.reasons and len(slots) < MOST_SLOTS:
             self.control.let_go(FULL)
         if slots:
             self._continue_head()
+        else:
+            self._since_ns = gate.now_ns
 
     def _continue_head(self) -> None:
         slot = self.slots[0]

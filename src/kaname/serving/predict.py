@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kaname.call import Call, Handler, Outcome, Step
+from kaname.call import Call, Handler, Handlers, Outcome, Step
 from kaname.errors import Overloaded, RateLimited
 from kaname.inference.residency import Residency, Resident
 from kaname.settings import Limits
@@ -22,12 +22,12 @@ Take = Callable[[int], float]
 """A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
 
 
-def observe(meter: Meter, record: Handler | None) -> tuple[Handler, ...]:
+def observe(meter: Meter, record: Handler | None) -> Handlers:
     """Meter every outcome after handing it to the record, which may keep it until it is on disk.
 
     Not a step but the handlers that a call is born with: a body that cannot be read is counted and recorded, too.
     """
-    return (meter,) if record is None else (meter, record)
+    return (meter, None) if record is None else (record, (meter, None))
 
 
 class Admission:

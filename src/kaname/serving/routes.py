@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from typing import Protocol
 
-from kaname.call import Handler, Step
+from kaname.call import Handler, Handlers, Step
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
@@ -52,7 +52,7 @@ class Router:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._endpoints: dict[str, Endpoint] = {}
-        self._paths: dict[int, tuple[tuple[Handler, ...], Step]] = {}
+        self._paths: dict[int, tuple[Handlers, Step]] = {}
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
@@ -107,7 +107,7 @@ class Router:
             max_body_bytes=facts.settings.server.max_body_bytes,
         )
 
-    def _path(self, info: VersionInfo) -> tuple[tuple[Handler, ...], Step]:
+    def _path(self, info: VersionInfo) -> tuple[Handlers, Step]:
         """What observes the calls of a version, and the steps they take; shared by its URLs."""
         path = self._paths.get(info.id)
         if path is None:

@@ -25,12 +25,12 @@ class Slot:
 
     __slots__ = ("call", "close", "connection", "cycle", "data", "size", "started", "wants_continue")
 
-    def __init__(self, connection: OrderedConnection) -> None:
+    def __init__(self, connection: OrderedConnection, size: int = 0) -> None:
         self.connection = connection
         self.call: Call | None = None
         self.data: bytes | None = None
         self.close = False
-        self.size = 0
+        self.size = size
         self.cycle: RequestResponseCycle | None = None
         self.started = False
         self.wants_continue = False
@@ -41,7 +41,8 @@ class Slot:
             return
         self.call = None  # the call knows its reply: without this, every request would leave a cycle to collect
         connection = self.connection
-        if self.close or (connection.gate.closing and connection.slots and connection.slots[-1] is self):
+        slots = connection.slots
+        if self.close or (connection.gate.closing and slots and slots[-1] is self):
             self.close = True
             head += b"connection: close\r\n"
         self.data = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
@@ -51,7 +52,6 @@ class Slot:
             len(body),
             body,
         )
-        slots = connection.slots
         if slots and slots[0] is self:
             connection.advance()
 
@@ -65,18 +65,18 @@ class ReadControl(FlowControl):
 
     def __init__(self, transport: object) -> None:
         super().__init__(transport)  # type: ignore[arg-type]  # uvicorn names the narrower asyncio.Transport
-        self._reasons = 0
+        self.reasons = 0
 
     def hold(self, reason: int) -> None:
         """Do not read while `reason` holds."""
-        self._reasons |= reason
+        self.reasons |= reason
         super().pause_reading()
 
     def let_go(self, reason: int) -> None:
         """`reason` no longer holds."""
-        if self._reasons & reason:
-            self._reasons &= ~reason
-            if not self._reasons:
+        if self.reasons & reason:
+            self.reasons &= ~reason
+            if not self.reasons:
                 super().resume_reading()
 
     def pause_reading(self) -> None:
