@@ -119,10 +119,10 @@ class Models:
     def add(
         self,
         name: str,
-        path: Path,
+        path: str | Path,
         *,
         who: str,
-        sample: Path | None = None,
+        sample: str | Path | None = None,
         metrics: Mapping[str, float] | None = None,
         version: str | None = None,
         tags: Sequence[str] = (),
@@ -141,8 +141,8 @@ class Models:
         """
         wanted = Wanted.checked(name, version, metrics or {}, tags, promote)
         request = ImportRequest(
-            path=path,
-            sample=sample,
+            path=Path(path),
+            sample=None if sample is None else Path(sample),
             trust_pickle=trust_pickle,
             name=name,
             tolerance=tolerance,
