@@ -22,6 +22,8 @@ from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 START_S = 60.0
+ADDRESS = "localhost:8080"
+"""Where the server of a page answers, as the page says it."""
 
 
 def free_port() -> int:
@@ -57,7 +59,6 @@ class Session:
         """Run the commands of a console block and compare what they print."""
         for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
             command, expected = _split(part)
-            command = command.replace("localhost:8080", f"localhost:{self.port}")
             if command.startswith("cd "):
                 self.folder = self.folder / command.removeprefix("cd ").strip()
             elif command.startswith("kaname serve"):
@@ -123,7 +124,10 @@ def run_page(page: Path, session: Session) -> int:
         session.block(example.parsed)
 
     sybil = Sybil(parsers=[PythonCodeBlockParser(), CodeBlockParser(language="console", evaluator=shell)])
-    document = sybil.parse(page)
+    copy = session.folder / f".page-{page.name}"
+    copy.write_text(page.read_text().replace(ADDRESS, f"localhost:{session.port}"))
+    document = sybil.parse(copy)
+    copy.unlink()
     document.namespace.update(_namespace(session))
     examples = list(document.examples())
     for example in examples:

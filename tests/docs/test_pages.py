@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,13 +29,21 @@ def _runs(page: Path) -> bool:
     return any(language in ("python", "console") for language in _fences(page))
 
 
+@pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new project with its model imported; pages work on copies."""
+    with Session(tmp_path_factory.mktemp("docs")) as session:
+        session.block("$ kaname init my-project\n$ cd my-project\n$ kaname apply")
+        return session.folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if _runs(page)], ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_page_runs(page: Path, applied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block is run in order, in a folder of its own, against a real server."""
     with Session(tmp_path) as session:
         if page not in FROM_NOTHING:
-            session.block("$ kaname init my-project\n$ cd my-project\n$ kaname apply")
+            session.folder = Path(shutil.copytree(applied, tmp_path / applied.name))
             session.serve()
         monkeypatch.chdir(session.folder)
         assert run_page(page, session) > 0
