@@ -34,7 +34,7 @@ from kaname.telemetry.metrics import Metrics
 
 LOG = logging.getLogger("kaname.node")
 SWITCH_S = 10.0
-"""Longest wait for workers that have not loaded a change yet; then the others switch without them."""
+"""Longest wait for workers that have not loaded a change and load nothing; then the others switch without them."""
 
 
 class Record(Protocol):

@@ -35,7 +35,8 @@ class Echo:
             raise InvalidInput("told to refuse", where="refuse")
         for name in sorted(self._project.glob("version-*")):
             await asyncio.to_thread(self._load, int(name.name.removeprefix("version-")))
-        self._board.report_applied(self._slot, 1)
+        number = self._project / "number"
+        self._board.report_applied(self._slot, int(number.read_text()) if number.exists() else 1)
 
     def _load(self, version_id: int) -> None:
         """A version file that says `kill` kills whoever loads it."""

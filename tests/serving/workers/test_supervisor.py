@@ -218,6 +218,20 @@ def test_a_replacement_that_fails_changes_nothing(serve: Serve, tmp_path: Path) 
         assert served.pids() == before
 
 
+def test_a_worker_that_is_left_behind_is_replaced(serve: Serve, tmp_path: Path) -> None:
+    """The others have switched without it: it leaves, and a worker that has the change comes in its place."""
+    with serve(workers=2) as served:
+        first, second = served.board.ready()
+        (tmp_path / "number").write_text("2")
+        served.board.report_applied(first.slot, 2)
+        served.board.activate(2)
+        until(lambda: len(served.pids() - {second.pid}) == 2, "a new worker in place of the second")
+        assert first.pid in served.pids()
+        assert all(view.prepared == 2 for view in served.board.ready())
+        until(lambda: (tmp_path / f"stopped-{second.pid}").exists(), "it left in order")
+        assert served.log().count("left behind") == 1
+
+
 def test_metrics_sum_over_workers_and_survive(serve: Serve, tmp_path: Path) -> None:
     """Requests counted by two workers, one of which is killed and restarted, add up to those that were answered."""
     with serve(workers=2) as served:

@@ -223,7 +223,11 @@ class Board:
 
     def may_activate(self, number: int) -> bool:
         """Whether every worker that answers, or soon will, has prepared `number`."""
-        return all(view.prepared >= number for view in self._answering())
+        return not self.behind(number)
+
+    def behind(self, number: int) -> list[SlotView]:
+        """The workers that answer, or soon will, and have not prepared `number`."""
+        return [view for view in self._answering() if view.prepared < number]
 
     def is_skipped(self, number: int) -> bool:
         """Whether a worker has prepared a newer change instead: it could not answer from `number`, so that the others

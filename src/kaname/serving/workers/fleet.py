@@ -47,6 +47,8 @@ class Place:
         self.worker: Running | None = None
         self.deaths = 0
         self.not_before_ns = 0
+        self.caught_up_to = 0
+        """The change for which a worker was replaced that had been left behind; once is enough to try."""
 
     def died(self, worker: Running, now_ns: int) -> float:
         """Reckon with the unexpected death of `worker`; returns the pause before the next start in seconds."""
@@ -102,6 +104,10 @@ class Fleet:
         """Whether the worker accepts connections."""
         view = self._board.view(worker.slot)
         return view.state is State.READY and view.pid == worker.process.pid
+
+    def is_behind(self, worker: Running) -> bool:
+        """Whether the worker accepts connections, but the others answer from a change that it has not loaded."""
+        return self.is_ready(worker) and self._board.view(worker.slot).prepared < self._board.activated
 
     def bury(self) -> list[Running]:
         """The workers that have ended since the last call; their slots are free again.

@@ -89,6 +89,7 @@ class Supervisor:
         try:
             while not self._stopping and not self._gave_up:
                 self._tend()
+                self._replace_those_behind()
                 if self._restart_asked:
                     self._replace_all()
                 self._wait(IDLE_TICK_S if self._steady() else BUSY_TICK_S)
@@ -159,6 +160,17 @@ class Supervisor:
         if old is not None:
             self._leave([old])
         return True
+
+    def _replace_those_behind(self) -> None:
+        """Take workers that the others have switched without out of service before their replacements are ready: their
+        answers are of the past. A replacement loads the newest change before it accepts connections."""
+        for place in self._places:
+            worker, activated = place.worker, self._board.activated
+            if worker is not None and place.caught_up_to < activated and self._fleet.is_behind(worker):
+                log.error("replacing a worker that was left behind", worker=worker.slot, change=activated)
+                place.caught_up_to = activated
+                place.worker = None
+                self._leave([worker])
 
     def _leave(self, workers: list[Running]) -> None:
         """Let these workers drain; kill what is still there after the drain time."""
