@@ -15,7 +15,7 @@ from kaname.access import api as keys_api
 from kaname.access.levels import Levels
 from kaname.access.principals import Buckets
 from kaname.call import Principal
-from kaname.errors import KanameError
+from kaname.errors import CorruptData, KanameError
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
@@ -152,7 +152,7 @@ class DataPlane:
         except Exception as error:  # noqa: BLE001  (whatever the database raises: predictions go on)
             try:
                 snapshot = Snapshot.load(self._snapshot_path)
-            except OSError:
+            except (OSError, CorruptData):
                 raise error from None
             LOG.error("the control plane cannot be read (%s); going on with change %d", error, snapshot.number)
             return snapshot

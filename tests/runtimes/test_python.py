@@ -111,6 +111,16 @@ def test_a_missing_manifest_is_corrupt(tmp_path: Path) -> None:
         open_session("python", tmp_path, ONE, SessionOptions())
 
 
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[1]", b"\xff", b'{"class_name": "\xff"}'])
+def test_a_damaged_manifest_is_corrupt(tmp_path: Path, raw: bytes) -> None:
+    """Whatever is in its place, the error names the manifest and nothing is executed."""
+    (tmp_path / "model.py").write_text("raise SystemExit('executed')\n")
+    (tmp_path / MANIFEST).write_bytes(raw)
+    with pytest.raises(CorruptData, match="manifest") as caught:
+        open_session("python", tmp_path, ONE, SessionOptions())
+    assert caught.value.where == str(tmp_path / MANIFEST)
+
+
 def test_two_models_with_one_file_name_do_not_mix(tmp_path: Path) -> None:
     """Each artefact's module is its own."""
     for name, factor in (("a", 2), ("b", 3)):

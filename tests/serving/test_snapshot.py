@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kaname.errors import CorruptData
 from kaname.serving.snapshot import Snapshot
 
 
@@ -40,10 +41,26 @@ def test_a_database_put_back_from_a_copy_begins_anew(tmp_path: Path) -> None:
     assert Snapshot.load(path).number == 4
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x80"])
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x80", b"\x81\xa6number\xa1\xff"])
 def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     """It is no newer than anything."""
     path = tmp_path / "snapshot"
     path.write_bytes(content)
     numbered(1).save(path)
     assert Snapshot.load(path).number == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x80", b"\x83\xa6number\x01\xa6models\xa1\xff\xa4keys\x90"])
+def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
+    """Whoever starts from it learns the place, whatever kind of damage it is."""
+    path = tmp_path / "snapshot"
+    path.write_bytes(content)
+    with pytest.raises(CorruptData) as caught:
+        Snapshot.load(path)
+    assert caught.value.where == str(path)
+
+
+def test_without_a_file_there_is_nothing_to_start_from(tmp_path: Path) -> None:
+    """And that is not damage."""
+    with pytest.raises(FileNotFoundError):
+        Snapshot.load(tmp_path / "snapshot")

@@ -164,6 +164,51 @@ def test_a_slot_has_one_owner(tmp_path: Path) -> None:
     Metrics(tmp_path, 0)
 
 
+def _one_of_each(folder: Path) -> bytes:
+    """The content of a slot's file with three kinds of series."""
+    metrics = Metrics(folder, 0)
+    metrics.counter("requests_total", "Requests.", model="caf\u00e9").add(3)
+    metrics.histogram("rows", "Rows.", (1, 2, 4)).observe(3)
+    metrics.gauge("queue", "Waiting.").set(2)
+    metrics.counter("last_total", "The last.").add(5)
+    raw = slot_path(folder, 0).read_bytes()
+    metrics.close()
+    return raw
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(0, 700), byte=st.integers(0, 255), cut=st.integers(0, 900) | st.none())
+def test_no_damaged_byte_stops_a_worker_or_a_reader(
+    tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, cut: int | None
+) -> None:
+    """Whichever byte of the file is another and wherever it ends: it is read as far as it makes sense, the page that
+    comes out is one that Prometheus can read, and the next worker counts on."""
+    folder = tmp_path_factory.mktemp("damaged")
+    damaged = bytearray(_one_of_each(folder)[:CHUNK_BYTES][:cut])
+    if at < len(damaged):
+        damaged[at] = byte
+    slot_path(folder, 0).write_bytes(damaged)
+    expose(folder)
+    metrics = Metrics(folder, 0)
+    metrics.counter("fresh_total", "Fresh.").add(7)
+    lines = expose(folder).splitlines()
+    metrics.close()
+    assert "fresh_total 7" in lines
+
+
+def test_what_lies_before_the_damage_is_still_counted(tmp_path: Path) -> None:
+    """Half a record at the end, as a torn write leaves it, costs the series after it only."""
+    raw = _one_of_each(tmp_path)
+    at = raw.index(b"last_total")
+    slot_path(tmp_path, 0).write_bytes(raw[:at] + b"\xff" + raw[at + 1 :])
+    metrics = Metrics(tmp_path, 0)
+    metrics.counter("requests_total", "Requests.", model="caf\u00e9").add()
+    found = parsed(expose(tmp_path))
+    metrics.close()
+    assert found["requests_total", (("model", "caf\u00e9"),)] == 4
+    assert not any(name == "last_total" for name, _ in found)
+
+
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100, b"KANAMET1" + b"\xff" * 200, b"KANAMET1\x00"])
 def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: bytes) -> None:
     """A damaged file stops neither the reader nor the next worker."""

@@ -7,7 +7,7 @@ import pytest
 
 from kaname import errors
 from kaname.errors import KanameError
-from kaname.web.problems import STATUS, TITLE, problem, status_of
+from kaname.web.problems import STATUS, TITLE, error_of, problem, status_of
 
 
 def every_error() -> list[type[KanameError]]:
@@ -61,3 +61,29 @@ def test_retry_after_is_whole_seconds_rounded_up(wait: float | None, header: byt
     for kind in (errors.RateLimited, errors.Overloaded, errors.Unavailable):
         headers = dict(problem(kind("later", retry_after_s=wait), instance="/", request_id="r")[1])
         assert headers[b"retry-after"] == header
+
+
+@pytest.mark.parametrize("kind", sorted(errors.KanameError.__subclasses__(), key=lambda kind: kind.code))
+def test_an_error_comes_back_from_its_document(kind: type[KanameError]) -> None:
+    """Class, message and every field survive the way over HTTP."""
+    error = kind("no", where="a[0].b", found="\u00e4", expected="\x00", retry_after_s=0.25)
+    status, _, body = problem(error, instance="/", request_id="r")
+    again = error_of(status, body)
+    assert type(again) is kind
+    assert (again.message, again.where, again.found, again.expected, again.retry_after_s) == (
+        "no", "a[0].b", "\u00e4", "\x00", 0.25,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"\xff", b'{"detail": "\xff"}', b"[" * 5000])
+def test_any_other_answer_is_an_error_that_quotes_it(body: bytes) -> None:
+    """What a proxy in between says is shown to the person, as far as it is text."""
+    error = error_of(502, body)
+    assert type(error) is KanameError
+    assert "502" in str(error)
+
+
+def test_a_code_of_a_newer_server_is_an_error_all_the_same() -> None:
+    """Its message stays."""
+    body = problem(KanameError("new"), instance="/", request_id="r")[2].replace(b'"internal"', b'"brand_new"')
+    assert error_of(500, body).message == "new"

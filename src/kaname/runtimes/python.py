@@ -84,7 +84,7 @@ class PythonRuntime:
         del options  # the model's own code decides
         try:
             manifest = msgspec.json.decode((path.parent / MANIFEST).read_bytes(), type=PythonManifest)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CorruptData(
                 "the Python model's manifest cannot be read", where=str(path.parent / MANIFEST)
             ) from error

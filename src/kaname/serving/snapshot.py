@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from kaname.access.types import KeyInfo
+from kaname.errors import CorruptData
 from kaname.models.types import ModelInfo, VersionInfo
 
 
@@ -56,8 +57,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: Path) -> Snapshot:
-        """The snapshot that `save` kept. Raises OSError when there is none."""
-        return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+        """The snapshot that `save` kept. Raises OSError when there is none, CorruptData when it cannot be read."""
+        try:
+            return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CorruptData(f"the kept snapshot cannot be read: {error}", where=str(path)) from error
 
 
 class _Numbered(msgspec.Struct):
@@ -68,7 +72,7 @@ def _number_of(path: Path) -> int:
     """The number of the snapshot at `path`; -1 where there is none that can be read."""
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=_Numbered).number
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return -1
 
 

@@ -81,7 +81,7 @@ def scan(content: bytes | memoryview) -> Iterator[tuple[Series, int]]:
             return
         try:
             series = _decode(content[start - _padded(length) : start - _padded(length) + length])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         if series.cells == cells:
             yield series, start

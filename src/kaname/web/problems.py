@@ -135,7 +135,7 @@ def error_of(status: int, body: bytes) -> KanameError:
     """The error that a problem document reports, as its own class; of any other body, one that quotes it."""
     try:
         found = msgspec.json.decode(body, type=Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return KanameError(f"the server answered {status}: {body[:200].decode('utf-8', 'replace')}")
     kind = _KINDS.get(found.code, KanameError)
     return kind(

@@ -46,7 +46,7 @@ def test_a_reader_never_sees_half_a_write(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "board")]) as writer:
         try:
             seen: set[int] = set()
-            while len(seen) < 300:
+            while len(seen) < 100:
                 view = board.view(0)
                 assert view.prepared == view.applied
                 assert writer.poll() is None
@@ -201,3 +201,16 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
         ProjectLock(tmp_path)
     lock.release()
     ProjectLock(tmp_path).release()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": 1, "url": "\xff"}', b"\x00" * 5000])
+def test_a_lock_whose_words_cannot_be_read_is_still_a_lock(tmp_path: Path, content: bytes) -> None:
+    """Somebody holds the project, who it is remains unknown: a second server is refused all the same."""
+    lock = ProjectLock(tmp_path)
+    (tmp_path / ".kaname" / "run" / "lock").write_bytes(content)
+    found = holder(tmp_path)
+    assert found is not None
+    assert found.pid == 0
+    with pytest.raises(Conflict):
+        ProjectLock(tmp_path)
+    lock.release()

@@ -220,11 +220,13 @@ def test_what_cannot_be_is_refused_with_its_reason(tmp_path: Path) -> None:
         writer.append(TOPIC, "x" * 600, [(1, b"")])
     with pytest.raises(InvalidInput):
         writer.append(TOPIC, "a\0b", [(1, b"")])
-    writer.append_block(TOPIC, "m", 2, now_us(clock), now_us(clock), b"\xc1")
+    for value in (b"\xc1", b"\x91\xa2\xff\xfe", b""):
+        writer.append_block(TOPIC, "m", 2, now_us(clock), now_us(clock), value)
     writer.commit()
     reader = LmdbReader(tmp_path)
-    with pytest.raises(CorruptData, match="single events"):
-        reader.read(TOPIC, Position("m/0", 0), 5)
+    for offset in (0, 2, 4):
+        with pytest.raises(CorruptData, match="single events"):
+            reader.read(TOPIC, Position("m/0", offset), 1)
     assert reader.blocks(TOPIC, Position("m/7", 0), 5) == []
     assert reader.blocks(TOPIC, Position("other/0", 0), 5) == []
     assert reader.end(TOPIC, "m/7") == 0

@@ -171,7 +171,7 @@ def _ask(job: ImportJob | ReprofileJob, what: str, timeout_s: float, *, isolate:
 def _reply(raw: bytes, code: int, what: str, log: IO[bytes]) -> Reply:
     try:
         reply = msgspec.msgpack.decode(raw, type=Reply, dec_hook=_path_in)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise errors.ModelFailed(f"{what}: the child process {_how_it_ended(code)}", found=_tail(log) or None) from None
     if reply.failure is not None:
         raise reply.failure.error()

@@ -82,5 +82,5 @@ def _try(fd: int, how: int) -> bool:
 def _read(fd: int) -> Holder:
     try:
         return msgspec.json.decode(os.pread(fd, 4096, 0), type=Holder)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return Holder(pid=0)

@@ -170,7 +170,7 @@ def _block(partition: str, key: bytes, raw: bytes) -> Block:
 def _unpack(block: Block) -> list[Event]:
     try:
         events = _events_of(block.value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptData(
             "a block does not hold single events",
             where=f"{block.partition}@{block.offset}",
