@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kaname.errors import CorruptData
+from kaname.errors import CorruptData, KanameError
 from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
 from kaname.predictions.types import Digest, Prediction
 from kaname.storage.events.types import Block
@@ -27,6 +27,17 @@ _MISSING: Any = object()
 def decode(block: Block) -> list[Prediction]:
     """The events of a block, deleted ones left out. Raises CorruptData."""
     body = _body(block)
+    try:
+        return _events(block, body)
+    except (ArithmeticError, LookupError, TypeError, ValueError, KanameError) as error:
+        raise CorruptData(
+            "the parts of a block of the prediction record do not fit together",
+            where=_place(block),
+            found=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _events(block: Block, body: Body) -> list[Prediction]:
     rows = body.rows or [1] * len(body.request_ids)
     spans = _spans(rows)
     inputs = [_expand(column, spans) for column in body.inputs]
@@ -65,13 +76,14 @@ def without(block: Block, belongs: Callable[[Prediction], bool]) -> tuple[bytes,
         return block.value, 0
     body = _body(block)
     spans = _spans(body.rows or [1] * len(events))
+    used = sorted({body.key_of[i] for i in kept}) if body.key_of else [0] * bool(kept)
     left = msgspec.structs.replace(
         body,
         request_ids=[body.request_ids[i] for i in kept],
         times_ns=[body.times_ns[i] for i in kept],
         latencies_ns=[body.latencies_ns[i] for i in kept],
-        keys=body.keys if body.key_of else body.keys[: len(kept)],
-        key_of=[body.key_of[i] for i in kept] if body.key_of else [],
+        keys=[body.keys[key] for key in used],
+        key_of=[used.index(body.key_of[i]) for i in kept] if len(used) > 1 else [],
         rows=[body.rows[i] for i in kept] if body.rows else [],
         inputs=[_reduce(column, spans, kept) for column in body.inputs],
         outputs=[_reduce(column, spans, kept) for column in body.outputs],
@@ -82,12 +94,12 @@ def without(block: Block, belongs: Callable[[Prediction], bool]) -> tuple[bytes,
 
 
 def _body(block: Block) -> Body:
-    where = f"{block.partition}@{block.offset}"
+    where = _place(block)
     try:
         found = _int_of(_format_of(block.value)[0])
         if found <= FORMAT:
             return _unpack(block.value)
-    except (msgspec.DecodeError, IndexError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError) as error:
         raise CorruptData(
             "a block of the prediction record cannot be read",
             where=where,
@@ -100,6 +112,10 @@ def _body(block: Block) -> Body:
         found=f"format {found}",
         expected=f"format {FORMAT} or older",
     )
+
+
+def _place(block: Block) -> str:
+    return f"{block.partition}@{block.offset}"
 
 
 def _spans(rows: Any) -> list[tuple[int, int]]:

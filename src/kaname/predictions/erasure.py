@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from kaname.clock import Clock
-from kaname.errors import Conflict, KanameError, Unavailable
+from kaname.errors import Conflict, CorruptData, KanameError, Unavailable
 from kaname.predictions.decoding import without
 from kaname.predictions.types import TOPIC, Subject
 from kaname.storage.events.types import Block, EventReader, EventWriter, Position, split_partition
@@ -28,6 +28,14 @@ AT_ONCE_NS = 5_000_000
 POLL_S = 0.02
 FORGET_S = 86_400.0
 """Answers that nobody fetched are removed after a day."""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order; after a `failure` some of the subject's events may still be there."""
+
+    deleted: int
+    failure: str | None = None
+
 
 _log = structlog.get_logger("kaname.predictions")
 
@@ -86,7 +94,9 @@ class OrderedErasures:
             raise
         except KanameError as error:
             _log.error("an order to delete predictions failed", error=str(error))
-        self._finish()
+            self._finish(str(error))
+        else:
+            self._finish()
         return True
 
     def _begin(self, writer: EventWriter) -> bool:
@@ -94,7 +104,7 @@ class OrderedErasures:
         for order in waiting:
             try:
                 subject = msgspec.json.decode(order.read_bytes(), type=Subject)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 _log.error("an order to delete predictions cannot be read", order=str(order), error=str(error))
                 order.rename(order.with_suffix(".bad"))
                 continue
@@ -103,10 +113,10 @@ class OrderedErasures:
             return True
         return False
 
-    def _finish(self) -> None:
+    def _finish(self, failure: str | None = None) -> None:
         order, self._order = self._order, None
         if order is not None:
-            _write(order.with_suffix(".done"), str(self._gone).encode())
+            _write(order.with_suffix(".done"), msgspec.json.encode(Done(deleted=self._gone, failure=failure)))
             order.unlink(missing_ok=True)
 
 
@@ -121,7 +131,8 @@ def erase_everywhere(
     """Delete the subject's events in all slots under `folder`; returns their number.
 
     `open_writer(slot)` takes a slot and raises Conflict when a live process owns it; its owner gets an order then.
-    Raises Unavailable when an owner has not carried its order out after `timeout_s`; the order stands.
+    Raises Unavailable when an owner has not carried its order out after `timeout_s`; the order stands. Raises
+    CorruptData when a part of the record cannot be read: what it holds of the subject is still there.
     """
     ordered: list[Path] = []
     gone = 0
@@ -166,6 +177,7 @@ def _write(path: Path, content: bytes) -> None:
 def _answers(orders: list[Path], timeout_s: float) -> int:
     until = time.monotonic() + timeout_s
     gone = 0
+    failures: list[str] = []
     for order in orders:
         answer = order.with_suffix(".done")
         while not answer.exists():
@@ -175,6 +187,14 @@ def _answers(orders: list[Path], timeout_s: float) -> int:
                     where=str(order.parent.parent),
                 )
             time.sleep(POLL_S)
-        gone += int(answer.read_bytes())
+        done = msgspec.json.decode(answer.read_bytes(), type=Done)
         answer.unlink(missing_ok=True)
+        if done.failure is not None:
+            failures.append(done.failure)
+        gone += done.deleted
+    if failures:
+        raise CorruptData(
+            f"{gone} events were deleted, others could not be read: {'; '.join(failures)}",
+            where=str(orders[0].parents[2]),
+        )
     return gone

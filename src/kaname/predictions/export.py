@@ -145,7 +145,12 @@ def _schema(kinds: dict[str, set[str]]) -> pa.Schema:
 
 
 def _fit(value: object, kind: pa.DataType) -> object:
-    """`value` for a column; text columns take anything, as JSON."""
-    if value is None or isinstance(value, str) or str(kind) != "string":
+    """`value` for a column; text columns take anything, as JSON. Whole numbers beside fractions are rounded to doubles,
+    which pyarrow refuses to do."""
+    if value is None or isinstance(value, str):
         return value
-    return _json(value).decode()
+    if str(kind) == "string":
+        return _json(value).decode()
+    if str(kind) == "double":
+        return float(value)  # type: ignore[arg-type]  # an int or a float: `_schema`
+    return [float(item) for item in value] if isinstance(value, list) else value
