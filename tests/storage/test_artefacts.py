@@ -88,6 +88,33 @@ def test_verify_names_the_file_that_differs(store: ArtefactStore, folder: Path, 
     assert caught.value.where == str(file)
 
 
+@pytest.mark.parametrize("instead", ["link", "folder", "pipe"])
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+def test_verify_finds_what_is_no_file_any_more(store: ArtefactStore, folder: Path, name: str, instead: str) -> None:
+    """A link, a folder or a pipe in the place of a stored file is damage of the artefact, not a wrong request; and
+    nothing waits for the pipe's other end."""
+    artefact = store.publish(folder)
+    file = store.path(artefact) / name
+    kept = file.rename(folder.parent / "kept")
+    if instead == "link":
+        file.symlink_to(kept)
+    elif instead == "folder":
+        file.mkdir()
+    else:
+        os.mkfifo(file)
+    with pytest.raises(CorruptData) as caught:
+        store.verify(artefact)
+    assert caught.value.where == str(file)
+
+
+def test_a_name_that_no_manifest_can_hold_is_refused(store: ArtefactStore, folder: Path) -> None:
+    """Bytes that are not UTF-8 in the name of a file are said as such, and leave nothing behind."""
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.bin"))).write_bytes(b"x")
+    with pytest.raises(InvalidInput, match="not valid UTF-8"):
+        store.publish(folder)
+    assert store.artefacts() == []
+
+
 def test_folders_that_cannot_be_copied_faithfully_are_refused(store: ArtefactStore, tmp_path: Path) -> None:
     """Nothing, links, pipes and a file named like the manifest are no artefact, and leave nothing behind."""
     for kind in ("absent", "empty", "link", "pipe", "manifest.json"):

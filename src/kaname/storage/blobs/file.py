@@ -60,9 +60,13 @@ class ArtefactStore:
     def verify(self, artefact: str) -> None:
         """Read every byte and compare. Raises NotFound, or CorruptData naming the file that differs."""
         place = self.path(artefact)
+        try:
+            present = set(files_of(place))
+        except InvalidInput as error:
+            raise CorruptData(f"not what was published: {error.message}", where=error.where) from error
         manifest = read_manifest(place, artefact)
         listed = {entry.path for entry in manifest.files}
-        for extra in sorted(set(files_of(place)) - listed - {MANIFEST}):
+        for extra in sorted(present - listed - {MANIFEST}):
             raise CorruptData("a file that the manifest does not list", where=f"{place}/{extra}")
         for entry in manifest.files:
             verify_file(place / entry.path, entry)

@@ -40,6 +40,8 @@ def files_of(folder: Path) -> list[str]:
         for path in (Path(base) / name for name in files + folders):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise InvalidInput("an artefact holds plain files only", where=str(path), expected="a regular file")
+            if any("\ud800" <= letter <= "\udfff" for letter in path.name):
+                raise InvalidInput("a file's name is not valid UTF-8", where=ascii(str(path)))
         found += [(Path(base) / name).relative_to(folder).as_posix() for name in files]
     if not found:
         raise InvalidInput("an artefact needs at least one file", where=str(folder), found="an empty folder")
@@ -54,7 +56,7 @@ def read_manifest(place: Path, artefact: str) -> Manifest:
         if blake3(raw).hexdigest() != artefact:
             raise CorruptData("the manifest does not match the artefact's id", where=where)
         return msgspec.json.decode(raw, type=Manifest)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise CorruptData("the manifest is missing", where=where) from error
     except msgspec.MsgspecError as error:
         raise CorruptData(f"the manifest cannot be read: {error}", where=where) from error
@@ -68,7 +70,7 @@ def verify_file(path: Path, entry: FileEntry) -> None:
         with path.open("rb") as source:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise CorruptData("a file of the artefact is missing", where=str(path)) from error
     if size != entry.size or digest.hexdigest() != entry.blake3:
         raise CorruptData(
