@@ -12,6 +12,8 @@ from typing import ClassVar
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kaname.client import Client, Model, Prediction, RetryBudget, Row
 from kaname.errors import (
@@ -346,8 +348,64 @@ def test_threads_share_a_client(server: Server, client: Client) -> None:
     assert len({asked.port for asked in server.asked}) <= 40
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8080", "ftp://x", "http://", "http://h:99999", "http://h:x", "http://[::1", "http://h/ü"]
+)
 def test_wrong_addresses(url: str) -> None:
     """What is not the address of a server is said when the client is made."""
     with pytest.raises(InvalidInput, match="url"):
         Client(url)
+
+
+def test_a_key_out_of_a_file_has_a_line_end(server: Server) -> None:
+    """`Path("admin.key").read_text()` is a key, too."""
+    with Client(server.url, key=" k-1\n") as client:
+        client.predict("iris", features={})
+    assert server.asked[0].headers["authorization"] == "Bearer k-1"
+
+
+@pytest.mark.parametrize("key", ["k-1\r\nx-evil: 1", "k 1", "ké"])
+def test_what_is_no_key_is_said_without_being_shown(key: str) -> None:
+    """No header can be smuggled in, and the error does not repeat what may be a secret."""
+    with pytest.raises(InvalidInput, match="not an API key") as caught:
+        Client("http://127.0.0.1:1", key=key)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"model": "\xff"}', b'{"model": 1}', b"<html>"])
+def test_an_answer_that_is_none_is_an_error(server: Server, client: Client, body: bytes) -> None:
+    """A status of 200 with anything but a prediction in it, as some proxies send, is said to be that."""
+    server.plays(reply(200, body))
+    with pytest.raises(KanameError, match="not what this client knows"):
+        client.predict("iris", features={})
+    with pytest.raises(KanameError, match="not what this client knows"):
+        client.models()
+
+
+@pytest.mark.parametrize("text", ["Wed, 21 Oct 2026 07:28:00 GMT", "soon", "-5", ""])
+def test_a_retry_after_of_another_kind_keeps_nobody_waiting(
+    server: Server, client: Client, naps: Naps, text: str
+) -> None:
+    """A date is not followed, a negative number means now."""
+    server.plays(reply(503, b"", {"retry-after": text}), reply(200, ANSWER))
+    if text == "-5":
+        client.predict("iris", features={})
+        assert naps.taken == [0.0]
+    else:
+        with pytest.raises(Overloaded):
+            client.predict("iris", features={})
+        assert naps.taken == []
+
+
+@given(share=st.floats(0, 1), most=st.floats(0, 20), asked=st.lists(st.booleans(), max_size=200))
+def test_the_budget_never_gives_more_than_its_share(share: float, most: float, asked: list[bool]) -> None:
+    """Over any sequence of requests and retries: at most what was saved at the start and a share of the requests."""
+    budget = RetryBudget(share, most)
+    earned = spent = 0
+    for retry in asked:
+        if retry:
+            spent += budget.spend()
+        else:
+            budget.earn()
+            earned += 1
+        assert spent <= most + share * earned + 1e-6

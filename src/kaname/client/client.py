@@ -121,7 +121,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connections = Connections(url, keep=connections)
-        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers = {"authorization": f"Bearer {_usable(key)}"} if key else {}
         self._timeout_s = timeout_s
         self._budget = budget or RetryBudget()
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not a secret)
@@ -217,6 +217,14 @@ class Client:
             raise DeadlineExceeded("no answer came before the deadline", where=self._connections.url) from None
 
 
+def _usable(key: str) -> str:
+    """`key` without the line end that it has when it was read from a file; never shown in an error."""
+    found = key.strip()
+    if not found.isascii() or not found.isprintable() or " " in found:
+        raise errors.InvalidInput("not an API key", where="key", expected="one word of ASCII characters")
+    return found
+
+
 def _part(name: str | int) -> str:
     return quote(str(name), safe="")
 
@@ -224,7 +232,7 @@ def _part(name: str | int) -> str:
 def _decoded(reply: Reply, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply.body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise KanameError(f"the server's answer is not what this client knows: {error}") from error
 
 

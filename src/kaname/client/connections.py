@@ -38,13 +38,9 @@ class Connections:
     """
 
     def __init__(self, url: str, *, keep: int) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInput("not the address of a server", where="url", found=url, expected="http://HOST[:PORT]")
+        scheme, self._host, self._port, self._base = _parsed(url)
         self.url = url
-        self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port = parts.hostname, parts.port
-        self._base = parts.path.rstrip("/")
+        self._make = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
         self._keep = keep
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
@@ -105,6 +101,19 @@ class Connections:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def _parsed(url: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path of the address of a server."""
+    wrong = InvalidInput("not the address of a server", where="url", found=url, expected="http://HOST[:PORT]")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:  # half a bracket, a port beyond 65535
+        raise wrong from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii():
+        raise wrong
+    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
 
 
 def _finish(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, until: float) -> Reply:
