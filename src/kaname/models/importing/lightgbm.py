@@ -96,33 +96,30 @@ def _prepare(
     text = booster.model_to_string()
     trees.write(folder, FILES["lightgbm"], text)
     read = TextModel(text)
-    task, labels = _task(read, classes)
     categories = read.categories()
     features = [
         # Doubles: LightGBM compares in double precision, and epoch seconds do not fit a float.
         Feature(name=name, datatype="FP64", nullable=True, categories=categories.get(i))
         for i, name in enumerate(read.names)
     ]
-    outputs = converted.classifier_outputs(labels) if task == "classification" else converted.value_output()
-    signature = converted.matrix_signature(task, features, outputs, labels, "FP64")
     cuts = read.thresholds()
-    rows, given = trees.given_rows(request, signature)
-    prepared = Prepared(
-        folder=folder,
-        source="lightgbm",
-        signature=signature,
-        runtimes=("lightgbm",),
-        rows=rows,
-        domains=tuple(read.domain(i, cuts.get(i, []), categories.get(i)) for i in range(len(features))),
-        original=trees.original(lambda matrix: booster.predict(matrix, num_threads=1), signature),
-        precise=frozenset({"lightgbm"}),
-        given=given,
-        notes=[] if given else [trees.no_sample_note(read.names)],
+    prepared = trees.prepare(
+        "lightgbm",
+        request,
+        folder,
+        meaning=_meaning(read, classes),
+        features=features,
+        datatype="FP64",
+        domains=[read.domain(i, cuts.get(i, []), categories.get(i)) for i in range(len(features))],
+        predict=lambda matrix: booster.predict(matrix, num_threads=1),
     )
-    return trees.add_onnx(prepared, lambda: _convert(model, len(features)))
+    return trees.add_onnx(
+        prepared,
+        lambda: trees.converted_by("convert_lightgbm", "lightgbm", model, len(features), zipmap=False),
+    )
 
 
-def _task(read: TextModel, classes: tuple[Label, ...] | None) -> tuple[Task, tuple[Label, ...]]:
+def _meaning(read: TextModel, classes: tuple[Label, ...] | None) -> tuple[Task, tuple[Label, ...]]:
     if read.objective in ("binary", "multiclass", "multiclassova"):
         return "classification", classes or tuple(range(max(2, read.classes)))
     return ("other" if read.classes > 1 else "regression"), ()
@@ -134,14 +131,3 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingDependency.of("lightgbm", "lightgbm", "importing a LightGBM model") from error
     return lightgbm
-
-
-def _convert(model: Any, columns: int) -> bytes:
-    try:
-        from onnxmltools import convert_lightgbm
-        from onnxmltools.convert.common.data_types import FloatTensorType
-    except ImportError as error:
-        raise MissingDependency.of("onnxmltools", "lightgbm", "converting LightGBM to ONNX") from error
-    types = [("input", FloatTensorType([None, columns]))]
-    raw: bytes = convert_lightgbm(model, initial_types=types, zipmap=False).SerializeToString()
-    return raw

@@ -7,13 +7,46 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaname.errors import KanameError
-from kaname.models.importing import sample
-from kaname.models.importing.types import ImportRequest, Prepared, Tensors
+from kaname.errors import KanameError, MissingDependency
+from kaname.models.importing import converted, sample
+from kaname.models.importing.types import Domain, ImportRequest, Prepared, Tensors
 from kaname.runtimes.catalog import FILES
 from kaname.runtimes.scores import Scores
-from kaname.signature import Signature
-from kaname.tensors import Tensor
+from kaname.signature import Feature, Label, Signature, Task
+from kaname.tensors import Datatype, Tensor
+
+
+def prepare(
+    library: str,
+    request: ImportRequest,
+    folder: Path,
+    *,
+    meaning: tuple[Task, tuple[Label, ...]],
+    features: Sequence[Feature],
+    datatype: Datatype,
+    domains: Sequence[Domain],
+    predict: Callable[[Tensor], Any],
+) -> Prepared:
+    """A booster of `library`, whose runtime has the same name and answers exactly as it does.
+
+    `meaning` is its task with its labels; `predict` answers a matrix of `datatype` with scores.
+    """
+    task, labels = meaning
+    outputs = converted.classifier_outputs(labels) if task == "classification" else converted.value_output()
+    signature = converted.matrix_signature(task, features, outputs, labels, datatype)
+    rows, given = given_rows(request, signature)
+    return Prepared(
+        folder=folder,
+        source=library,
+        signature=signature,
+        runtimes=(library,),
+        rows=rows,
+        domains=tuple(domains),
+        original=original(predict, signature),
+        precise=frozenset({library}),
+        given=given,
+        notes=[] if given else [no_sample_note([feature.name for feature in features])],
+    )
 
 
 def original(predict: Callable[[Tensor], Any], signature: Signature) -> Callable[[Tensors], Tensors]:
@@ -43,6 +76,18 @@ def add_onnx(prepared: Prepared, convert: Callable[[], bytes]) -> Prepared:
         return prepared
     prepared.runtimes = (*prepared.runtimes, "onnx")
     return prepared
+
+
+def converted_by(function: str, library: str, model: Any, columns: int, **options: object) -> bytes:
+    """The ONNX form that this function of onnxmltools makes of `model`, with one float matrix as its input."""
+    try:
+        import onnxmltools
+        from onnxmltools.convert.common.data_types import FloatTensorType
+    except ImportError as error:
+        raise MissingDependency.of("onnxmltools", library, f"converting {library} models to ONNX") from error
+    types = [("input", FloatTensorType([None, columns]))]
+    raw: bytes = getattr(onnxmltools, function)(model, initial_types=types, **options).SerializeToString()
+    return raw
 
 
 def write(folder: Path, name: str, content: str | bytes) -> None:

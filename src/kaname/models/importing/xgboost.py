@@ -41,30 +41,21 @@ def _prepare(booster: Any, classes: tuple[Label, ...] | None, request: ImportReq
         booster.set_param({"objective": "multi:softprob"})  # the same model, answering with probabilities
     booster.set_param({"nthread": 1})
     booster.save_model(str(folder / FILES["xgboost"]))
-    task, labels = _task(booster, classes)
     names = list(booster.feature_names or (f"f{i}" for i in range(booster.num_features())))
-    features = [Feature(name=name, datatype="FP32", nullable=True) for name in names]
-    outputs = converted.classifier_outputs(labels) if task == "classification" else converted.value_output()
-    signature = converted.matrix_signature(task, features, outputs, labels, "FP32")
-    rows, given = trees.given_rows(request, signature)
-    prepared = Prepared(
-        folder=folder,
-        source="xgboost",
-        signature=signature,
-        runtimes=("xgboost",),
-        rows=rows,
+    prepared = trees.prepare(
+        "xgboost",
+        request,
+        folder,
+        meaning=_meaning(booster, classes),
+        features=[Feature(name=name, datatype="FP32", nullable=True) for name in names],
+        datatype="FP32",
         domains=_domains(booster, names),
-        original=trees.original(
-            lambda matrix: booster.inplace_predict(matrix.astype(np.float32), validate_features=False), signature
-        ),
-        precise=frozenset({"xgboost"}),
-        given=given,
-        notes=[] if given else [trees.no_sample_note(names)],
+        predict=lambda matrix: booster.inplace_predict(matrix.astype(np.float32), validate_features=False),
     )
     if "c" in (booster.feature_types or ()):
         prepared.notes.append("categorical features take their codes (0, 1, …), as the booster does")
         return prepared
-    return trees.add_onnx(prepared, lambda: _convert(booster, len(features)))
+    return trees.add_onnx(prepared, lambda: _convert(booster, len(names)))
 
 
 def _objective(booster: Any) -> tuple[str, int]:
@@ -72,7 +63,7 @@ def _objective(booster: Any) -> tuple[str, int]:
     return learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
 
 
-def _task(booster: Any, classes: tuple[Label, ...] | None) -> tuple[Task, tuple[Label, ...]]:
+def _meaning(booster: Any, classes: tuple[Label, ...] | None) -> tuple[Task, tuple[Label, ...]]:
     objective, count = _objective(booster)
     if objective == "binary:logistic" or (objective == "multi:softprob" and count > 1):
         return "classification", classes or tuple(range(max(2, count)))
@@ -111,14 +102,7 @@ def _library() -> Any:
 
 
 def _convert(booster: Any, columns: int) -> bytes:
-    try:
-        from onnxmltools import convert_xgboost
-        from onnxmltools.convert.common.data_types import FloatTensorType
-    except ImportError as error:
-        raise MissingDependency.of("onnxmltools", "xgboost", "converting XGBoost to ONNX") from error
     nameless = booster.copy()
     nameless.feature_names = None  # the converter knows only f0, f1, …
     nameless.feature_types = None
-    types = [("input", FloatTensorType([None, columns]))]
-    raw: bytes = convert_xgboost(nameless, initial_types=types).SerializeToString()
-    return raw
+    return trees.converted_by("convert_xgboost", "xgboost", nameless, columns)
