@@ -10,6 +10,7 @@ import pytest
 from kaname.access.keys import Keys
 from kaname.clock import ManualClock
 from kaname.storage.sql.database import Database
+from tests.databases import open_database
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """A fresh project's database."""
-    made = Database.open(f"sqlite:///{tmp_path / 'kaname.db'}")
+    made = open_database(tmp_path / "kaname.db")
     yield made
     made.close()
 

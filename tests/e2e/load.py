@@ -12,7 +12,8 @@ from typing import Self
 
 import msgspec
 
-from tests.e2e.server import Server, until
+from tests.e2e.server import Server
+from tests.processes import until
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
 from kaname.serving.workers.board import Board, board_path
 from tests.cli.kaname import COMMAND, Ran, kaname
+from tests.processes import Started, until
 
 ROW = {"input": [5.1, 3.5, 1.4, 0.2]}
 """A row that the iris model of a new project answers."""
-
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
-    """Poll `look` until it returns something true."""
-    end = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {timeout_s} s in vain: {what}"
-        time.sleep(0.005)
-    return found
 
 
 def environment(**environ: str) -> dict[str, str]:
@@ -45,13 +33,13 @@ def new_project(folder: Path) -> Path:
     return folder
 
 
-class Server:
+class Server(Started):
     """`kaname serve` on a project folder, ready when this returns."""
 
     def __init__(self, project: Path, *, workers: int = 1, wait: bool = True, **environ: str) -> None:
-        self.project = project
         self._err = (project.parent / f"{project.name}.err").open("ab")
         self._out = (project.parent / f"{project.name}.out").open("wb")
+        super().__init__(project, self._out, self._err)
         self.process = subprocess.Popen(
             [*COMMAND, "serve", str(project), "--port", "0", "--workers", str(workers)],
             env=environment(**environ),
@@ -110,30 +98,6 @@ class Server:
         """One prediction on a fresh connection."""
         with self.client(key) as client:
             return predict(client, model, **body)
-
-    def pids(self) -> set[int]:
-        """The workers that accept connections."""
-        return {view.pid for view in self.board.ready()}
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def stop(self) -> int:
-        """Drain; returns the exit status."""
-        if self.process.poll() is None:
-            self.signal(signal.SIGTERM)
-        try:
-            return self.process.wait(40)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """End whatever is left; the workers leave with their supervisor."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._out.close()
-        self._err.close()
 
     def __enter__(self) -> Self:
         return self

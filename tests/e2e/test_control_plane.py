@@ -14,7 +14,8 @@ from msgspec import structs
 from kaname.serving.snapshot import Snapshot
 from tests.e2e.conftest import Serve
 from tests.e2e.load import Load
-from tests.e2e.server import ROW, Server, predict, until
+from tests.e2e.server import ROW, Server, predict
+from tests.processes import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 

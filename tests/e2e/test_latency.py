@@ -11,7 +11,8 @@ import pytest
 
 from tests.e2e import graphs
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server, predict, until
+from tests.e2e.server import Server, predict
+from tests.processes import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
@@ -32,8 +33,8 @@ def _p99(values: list[float]) -> float:
 
 
 def test_a_large_model_loads_beside_a_small_one_that_answers(serve: Serve, tmp_path: Path) -> None:
-    """160 MB of weights are read, checked and opened again and again while iris answers; no answer waits for it."""
-    weights = np.random.default_rng(2).normal(size=(6400, 6400)).astype(np.float32)
+    """80 MB of weights are read, checked and opened again and again while iris answers; no answer waits for it."""
+    weights = np.random.default_rng(2).normal(size=(4500, 4500)).astype(np.float32)
     large = graphs.affine(tmp_path / "large.onnx", weights)
     with serve() as server, server.client() as client:
         server.run("model", "add", "large", large, "--no-promote")

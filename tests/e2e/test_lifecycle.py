@@ -12,7 +12,8 @@ import pytest
 from tests.cli.kaname import kaname
 from tests.e2e import graphs
 from tests.e2e.conftest import Serve
-from tests.e2e.server import ROW, Server, predict, tail, until
+from tests.e2e.server import ROW, Server, predict, tail
+from tests.processes import until
 
 pytestmark = pytest.mark.slow
 

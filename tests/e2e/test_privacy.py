@@ -9,7 +9,8 @@ import pytest
 
 from tests.cli.kaname import COMMAND, Ran
 from tests.e2e import graphs
-from tests.e2e.server import Server, files_under, new_project, tail, until
+from tests.e2e.server import Server, files_under, new_project, tail
+from tests.processes import until
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.conftest import Serve
 from tests.e2e.load import Answer, Load
-from tests.e2e.server import ROW, Server, tail, until
+from tests.e2e.server import ROW, Server, tail
+from tests.processes import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 

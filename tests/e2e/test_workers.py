@@ -14,7 +14,8 @@ from kaname.project import load_valid
 from kaname.stores import Stores
 from tests.e2e.conftest import STEPS, Serve
 from tests.e2e.load import Load, never_back
-from tests.e2e.server import Server, predict, until
+from tests.e2e.server import Server, predict
+from tests.processes import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 

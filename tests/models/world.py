@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import struct
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +18,8 @@ from kaname.models.types import RuntimeChoice, VersionInfo
 from kaname.runtimes.types import Profile
 from kaname.signature import OutputSpec, Signature
 from kaname.storage.blobs.file import ArtefactStore
-from kaname.storage.sql.database import Database
 from kaname.tensors import TensorSpec
+from tests.databases import open_database
 
 PROFILE = Profile(rows=(1, 2), us=(2.0, 3.0), best_rows=2, exact=True, splits=True)
 
@@ -91,24 +88,13 @@ def factor_of(models: Models, artefacts: ArtefactStore, name: str, version: str)
     return float(factor)
 
 
-@cache
-def _migrated() -> Path:
-    """An empty database, migrated once per test process: copying it is a hundred times faster."""
-    path = Path(tempfile.mkdtemp()) / "empty.db"
-    atexit.register(shutil.rmtree, path.parent)
-    Database.open(f"sqlite:///{path}").close()
-    return path
-
-
 class World:
     """Everything that a registry needs, on one folder; open it twice for two processes."""
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.folder = folder
         self.clock = clock or SystemClock()
-        if not (folder / "control.db").exists():
-            shutil.copyfile(_migrated(), folder / "control.db")
-        self.database = Database.open(f"sqlite:///{folder / 'control.db'}")
+        self.database = open_database(folder / "control.db")
         self.artefacts = ArtefactStore(folder / "artefacts")
         self.requests: list[ImportRequest] = []
         self.models = Models(

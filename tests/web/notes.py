@@ -16,11 +16,11 @@ from kaname.access.principals import Buckets, Principals
 from kaname.clock import ManualClock
 from kaname.errors import NotFound, PreconditionFailed
 from kaname.ids import counting_ids
-from kaname.storage.sql.database import Database
 from kaname.web import endpoints, openapi, reference
 from kaname.web.endpoints import Site
 from kaname.web.paging import Listed, Page, page
 from kaname.web.resources import Asked, Reply, Resource, Upload
+from tests.databases import open_database
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ class Notes:
         self.threads: set[str] = set()
         self.folder = folder
         self.clock = ManualClock()
-        self.database = Database.open(f"sqlite:///{folder / 'notes.db'}")
+        self.database = open_database(folder / "notes.db")
         keys = Keys(self.database, self.clock)
         self.admin = keys.create("admin", ["admin"], who="test")[1]
         self.reader = keys.create("reader", ["read"], who="test")[1]

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import msgspec
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from kaname.serving.workers.board import Board, board_path
 from kaname.serving.workers.lock import holder
 from kaname.serving.workers.types import ServeOptions
+from tests.processes import Started, until
 
 FACTORY = "tests.serving.workers.echo:build"
 ROOT = Path(__file__).parents[3]
@@ -33,19 +33,7 @@ class Answered(msgspec.Struct):
     body: str
 
 
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
-    """Poll `look` until it returns something true."""
-    end = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < end, f"waited {timeout_s} s in vain: {what}"
-        time.sleep(0.01)
-    return found
-
-
-class Served:
+class Served(Started):
     """A supervisor in a process of its own, with the echo application."""
 
     def __init__(
@@ -57,17 +45,17 @@ class Served:
         program: str | None = None,
         stdin: int | None = None,
     ) -> None:
-        self.project = project
         options = ServeOptions(project=project, port=0, workers=workers, factory=FACTORY, drain_s=drain_s)
         self.err = project / "stderr"
-        self._err = self.err.open("wb")
+        errors = self.err.open("wb")
+        super().__init__(project, errors)
         run = ["-m", "tests.serving.workers.run_supervisor"] if program is None else ["-c", program]
         self.process = subprocess.Popen(
             [sys.executable, *run, msgspec.json.encode(options, enc_hook=str).decode()],
             cwd=ROOT,
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
-            stderr=self._err,
+            stderr=errors,
         )
 
     def wait_ready(self) -> None:
@@ -81,12 +69,6 @@ class Served:
     def log(self) -> str:
         return self.err.read_text()
 
-    def pids(self) -> set[int]:
-        return {view.pid for view in self.board.ready()}
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
@@ -97,24 +79,6 @@ class Served:
             return ask(connection, path, body)
         finally:
             connection.close()
-
-    def stop(self) -> int:
-        """Drain; returns the exit status."""
-        if self.process.poll() is None:
-            self.signal(signal.SIGTERM)
-        try:
-            return self.process.wait(30)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """End whatever is left; the workers leave with their supervisor."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self._err.close()
 
     def __enter__(self) -> Self:
         self.wait_ready()

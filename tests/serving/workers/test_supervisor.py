@@ -17,7 +17,8 @@ import pytest
 
 from kaname.serving.workers.lock import holder
 from kaname.telemetry.metrics import expose
-from tests.serving.workers.conftest import Load, Served, alive, ask, kill, until
+from tests.processes import until
+from tests.serving.workers.conftest import Load, Served, alive, ask, kill
 
 Serve = Callable[..., Served]
 
