@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from kaname.predictions.reader import PredictionReader, Query
+from kaname.predictions.shown import shown
 from kaname.predictions.types import Prediction, Status, Subject
 from kaname.web.resources import Asked, Resource
 
@@ -44,10 +45,10 @@ def resources(reader: PredictionReader) -> list[Resource]:
     def tail(asked: Asked) -> Predictions:
         wanted = asked.query(Tail)
         query = Query(model=wanted.model, status=wanted.status, since_us=wanted.since_us, until_us=wanted.until_us)
-        return Predictions(items=reader.tail(query, last=wanted.last))
+        return Predictions(items=[shown(event) for event in reader.tail(query, last=wanted.last)])
 
     def find(asked: Asked) -> Prediction:
-        return reader.find(asked.path["request_id"])
+        return shown(reader.find(asked.path["request_id"]))
 
     def delete(asked: Asked) -> Deleted:
         return Deleted(deleted=reader.delete(asked.body(Subject)))

@@ -15,6 +15,7 @@ import typer
 from kaname.errors import InvalidInput
 from kaname.predictions.export import export_parquet
 from kaname.predictions.reader import PredictionReader, Query
+from kaname.predictions.shown import shown
 from kaname.predictions.types import Digest, Prediction, Status, Subject
 
 FOLLOW_S = 0.2
@@ -120,7 +121,7 @@ def _condition(text: str) -> tuple[str, str | int | float | bool]:
 
 def _print(events: Iterable[Prediction], *, as_json: bool) -> None:
     for event in events:
-        sys.stdout.write((msgspec.json.encode(event).decode() if as_json else _line(event)) + "\n")
+        sys.stdout.write((msgspec.json.encode(shown(event)).decode() if as_json else _line(event)) + "\n")
     sys.stdout.flush()
 
 

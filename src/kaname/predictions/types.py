@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -67,20 +68,31 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def test(self) -> Callable[[Prediction], bool]:
         """Whether an event belongs to the subject."""
-        ids, key_id, inputs = frozenset(self.request_ids), self.key_id, self.inputs
+        ids, key_id = frozenset(self.request_ids), self.key_id
+        inputs = {name: _forms(value) for name, value in self.inputs.items()}
 
         def belongs(event: Prediction) -> bool:
             return (
                 (not ids or event.request_id in ids)
                 and (key_id is None or event.key_id == key_id)
-                and all(_holds(event.inputs.get(name), value) for name, value in inputs.items())
+                and all(_holds(event.inputs.get(name), forms) for name, forms in inputs.items())
             )
 
         return belongs
 
 
-def _holds(column: object, value: object) -> bool:
-    """Whether a column, however nested, has `value` in it; text may be kept as bytes."""
+def _forms(value: str | float) -> tuple[object, ...]:
+    """A value as the record may hold it: text as bytes, a number as rounded to single precision."""
+    if isinstance(value, str):
+        return value, value.encode()
+    try:
+        return value, struct.unpack("<f", struct.pack("<f", value))[0]
+    except (OverflowError, struct.error):  # beyond single precision
+        return (value,)
+
+
+def _holds(column: object, forms: tuple[object, ...]) -> bool:
+    """Whether a column, however nested, has one of `forms` in it."""
     if isinstance(column, list):
-        return any(_holds(item, value) for item in column)
-    return column == value or (isinstance(value, str) and column == value.encode())
+        return any(_holds(item, forms) for item in column)
+    return column in forms
