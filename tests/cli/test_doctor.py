@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kaname.cli import machine
 from kaname.clock import SystemClock
-from kaname.settings import Settings
+from kaname.serving.workers.lock import ProjectLock
+from kaname.settings import ServerSettings, Settings
 from tests.cli.kaname import kaname
 
 SUBJECTS = {"python", "onnxruntime", "libgomp", "cores", "open files", "disk", "file system", "fsync", "clock", "port"}
@@ -51,6 +52,22 @@ def test_little_room_and_few_files_are_named(tmp_path: Path) -> None:
     assert machine.disk_space(tmp_path, free=1024**3).level == "warn"
     assert machine.disk_space(tmp_path, free=1024).level == "fail"
     assert "ulimit -n" in machine.open_files(limit=256).advice
+
+
+def test_a_port_that_the_projects_own_server_has_is_in_order(tmp_path: Path) -> None:
+    """Nobody is told to choose another port for the server that runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(server=ServerSettings(port=taken.getsockname()[1]))
+        assert _port(tmp_path, settings).level == "warn"
+        lock = ProjectLock(tmp_path)
+        lock.announce("http://127.0.0.1:1")
+        assert _port(tmp_path, settings).level == "ok"
+        lock.release()
+
+
+def _port(folder: Path, settings: Settings) -> machine.Finding:
+    (found,) = [each for each in machine.examine(folder, settings, SystemClock()) if each.subject == "port"]
+    return found
 
 
 def test_a_taken_port_and_too_many_workers_are_named() -> None:

@@ -21,6 +21,7 @@ import msgspec
 
 from kaname.clock import Clock
 from kaname.errors import InvalidInput
+from kaname.serving.workers.lock import Holder, holder
 from kaname.settings import Settings
 
 Level = Literal["ok", "warn", "fail"]
@@ -68,7 +69,8 @@ def examine(folder: Path, settings: Settings, clock: Clock) -> Iterator[Finding]
     yield local_disk(folder)
     yield fsync(folder, clock)
     yield from clocks(folder, clock)
-    yield port(settings.server.host, settings.server.port)
+    running = holder(folder)
+    yield port(settings.server.host, settings.server.port) if running is None else serving(running)
 
 
 def python() -> Finding:
@@ -210,6 +212,11 @@ def port(host: str, number: int) -> Finding:
         advice = "a server may be running already; otherwise choose another with --port"
         return Finding(subject="port", level="warn", found=f"{where}: {error.strerror}", advice=advice)
     return Finding(subject="port", level="ok", found=f"{where} is free")
+
+
+def serving(running: Holder) -> Finding:
+    """The port, where this project's own server has it."""
+    return Finding(subject="port", level="ok", found=f"this project's server has it, pid {running.pid} {running.url}")
 
 
 def _kept_in_step() -> bool | None:
