@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 START, LOOK = "Start", "Look"
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder, or one inside it.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder, or one inside it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
