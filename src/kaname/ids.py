@@ -12,17 +12,18 @@ IdSource = Callable[[], str]
 """Returns a new identifier at each call; never the same twice, across processes and restarts."""
 
 
-def request_ids(clock: Clock) -> IdSource:
-    """A source of 28-character hexadecimal request ids: start time (µs), 32 random bits, a counter.
+def request_ids(clock: Clock, *, first: int = 0) -> IdSource:
+    """A source of 28-character hexadecimal request ids: start time (µs), 20 random bits, a counter from `first` on.
 
     The prefix is drawn once per process, so an id costs one counter step and one format; ids of one
     process sort by the order they were made, ids of different processes by the processes' start times.
+    The counter has 40 bits: enough for three years of 10,000 requests a second.
     """
-    prefix = f"{clock.time_ns() // 1000:014x}{secrets.token_hex(4)}"[1:]
-    step = count().__next__
+    prefix = f"{clock.time_ns() // 1000:013x}{secrets.randbits(20):05x}"
+    step = count(first).__next__
 
     def next_id() -> str:
-        return "%s%07x" % (prefix, step())  # noqa: UP031  (twice as fast as an f-string with a width)
+        return "%s%010x" % (prefix, step())  # noqa: UP031  (twice as fast as an f-string with a width)
 
     return next_id
 

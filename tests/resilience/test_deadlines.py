@@ -105,3 +105,32 @@ def test_the_wheel_turns_by_itself_and_rests_when_it_is_empty() -> None:
         assert wheel._buckets == {}
 
     asyncio.run(turn())
+
+
+def test_calls_that_end_each_other_end_once(loop: asyncio.AbstractEventLoop) -> None:
+    """The end of one call may end others that are due in the same sweep, in the same tick or in a later one: each
+    ends once, those behind them are swept all the same, and the wheel goes on."""
+    clock = ManualClock()
+    wheel = Deadlines(clock, loop)
+    ended: list[list[Outcome]] = [[] for _ in range(4)]
+    calls = [waiting(clock, ms, out) for ms, out in zip((5, 6, 25, 45), ended, strict=True)]
+
+    def take_along(_: Call, outcome: Outcome) -> Outcome:
+        for other in calls[1:3]:
+            if not other.done:
+                other.fail(DeadlineExceeded("its friend has gone"))
+        return outcome
+
+    for call in calls:
+        wheel.watch(call)
+
+        def forget(one: Call, outcome: Outcome) -> Outcome:
+            wheel.forget(one)
+            return outcome
+
+        call.back(forget)
+    calls[0].back(take_along)
+    clock.advance(ms=100)
+    wheel.sweep()
+    assert [len(out) for out in ended] == [1, 1, 1, 1]
+    wheel.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -156,4 +157,4 @@ class ConnectionMachine(RuleBasedStateMachine):
 ConnectionMachine.TestCase.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestConnection = ConnectionMachine.TestCase
+TestConnection = pytest.mark.slow(ConnectionMachine.TestCase)

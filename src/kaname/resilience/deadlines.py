@@ -49,7 +49,7 @@ class Deadlines:
         tick = now // TICK_NS
         due = [at for at in self._buckets if at <= tick]
         for at in sorted(due):
-            for call in self._buckets.pop(at):
+            for call in self._buckets.pop(at, ()):  # the end of a call before may have ended all of these
                 if not call.done:
                     self.expire(call)
 
