@@ -23,8 +23,9 @@ class JournalWatcher:
 
     While `apply` runs the journal may move on; the next call gets the newest number, those between are skipped. When
     `number` fails (the control plane is down) or `apply` does, the worker goes on with what it has: that is said once a
-    minute and tried again every `interval_s` or `retry_s`. `inline` calls `number` on the event loop: only for one
-    that takes less than 50 µs and cannot block; else it runs in a thread.
+    minute and tried again every `interval_s` or `retry_s`. A look costs an idle process a wake-up, much dearer than the
+    question itself: ten a second are few enough, and let a change reach every worker within 200 ms. `inline` calls
+    `number` on the event loop: only for one that takes less than 50 µs and cannot block; else it runs in a thread.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class JournalWatcher:
         apply: Callable[[int], Awaitable[None]],
         *,
         applied: int = 0,
-        interval_s: float = 0.02,
+        interval_s: float = 0.1,
         retry_s: float = 1.0,
         inline: bool = False,
         clock: Clock | None = None,
