@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +17,24 @@ UNCUT = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where people read; colours only on a terminal, and lines that only the terminal itself wraps."""
+    """Where people read; colours only on a terminal, and lines that only the terminal itself wraps.
+
+    Brackets in a string are text: names, paths and settings hold them. What has a style is a `Text`.
+    """
     from rich.console import Console
 
-    out = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    out = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
     if not out.is_terminal:
         out.width = UNCUT
     return out
+
+
+def user() -> str:
+    """The name of the person who sits there; empty where the system knows none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def table(*columns: str) -> Table:

@@ -152,3 +152,34 @@ def test_a_running_server_is_asked_where_it_answers(project: Project, version: V
         lock.release()
     assert told[0] == "Try it:"
     assert "curl -s http://127.0.0.1:18432/" in told[1]
+
+
+@pytest.mark.slow
+def test_brackets_are_text(tmp_path: Path) -> None:
+    """A folder, a setting or a name may hold what looks like markup: it is printed as it is and stops nothing."""
+    folder = tmp_path / "shop [v1] [" / "bold]"
+    said = kaname("init", folder)
+    assert f"A project in {folder}: " in said.out
+    assert f"kaname serve {folder}" in said.out
+    assert kaname("check", folder).out == f"ok 2 files of {folder}\n"
+    with (folder / "models" / "iris.yaml").open("a") as file:
+        file.write('config: {description: "see [docs] and [/docs]"}\n')
+    ran = kaname("apply", folder, "--dry-run")
+    assert ran.code == 0, ran.err
+    assert 'description="see [docs] and [/docs]"' in ran.out
+    assert kaname("status", folder, KANAME_SERVER__PORT="1").out.startswith(f"{folder}: not running at ")
+
+
+@pytest.mark.slow
+def test_somebody_without_a_name_may_change_things(project: Project) -> None:
+    """In a container with a user id that no list of users holds, the journal says what, if not who."""
+    away = ["unshare", "--user", "--map-user=54321"]
+    if subprocess.run([*away, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system does not allow a process to have another user id")
+    names = ("LOGNAME", "USER", "LNAME", "USERNAME")
+    nameless = {name: value for name, value in os.environ.items() if name not in names}
+    for words in (["apply"], ["key", "create", "--scope", "read"], ["model", "set", "iris", "description=x"]):
+        done = subprocess.run(
+            [*away, *COMMAND, *words], cwd=project.root, env=nameless, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from kaname.access.api import KeyView, NewKey
 from kaname.access.keys import Keys
-from kaname.terminal import show, table
+from kaname.terminal import show, table, user
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -67,10 +66,7 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
 
 def _who() -> str:
     """How the change journal names a user of the command line."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return "cli"
+    return f"cli:{user()}".rstrip(":")
 
 
 def _print_json(value: object) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from contextlib import nullcontext
 from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from kaname.cli.check import problems_of
 from kaname.cli.objects import stores_of
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.models.plan import Plan
 from kaname.project import find, load_valid
-from kaname.terminal import console, working
+from kaname.terminal import console, user, working
 
 TAKES_AWAY = frozenset({"archive", "unload"})
 """Steps after which something answers no longer."""
@@ -37,16 +37,16 @@ def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
         if not plan.steps or dry_run or not (yes or as_json or _agreed(plan)):
             return _done(plan, (), applied=False, as_json=as_json)
         doing = nullcontext if as_json else working
-        plan, notes = declarations.apply(who=f"apply:{getpass.getuser()}", doing=doing)
+        plan, notes = declarations.apply(who=f"apply:{user()}".rstrip(":"), doing=doing)
     return _done(plan, notes, applied=True, as_json=as_json)
 
 
 def _print(plan: Plan) -> None:
     out = console()
     for step in plan.steps:
-        out.print(f"  [{'red' if step.action in TAKES_AWAY else 'green'}]{step}[/]")
+        out.print(Text(f"  {step}", "red" if step.action in TAKES_AWAY else "green"))
     for drift in plan.drift:
-        out.print(f"  [yellow]drift[/] {drift}; it stands until the file changes")
+        out.print(Text.assemble(("  drift", "yellow"), f" {drift}; it stands until the file changes"))
     if not plan.steps:
         out.print("nothing to do: the registry is as the files say")
 
@@ -64,5 +64,5 @@ def _done(plan: Plan, notes: tuple[str, ...], *, applied: bool, as_json: bool) -
     for note in notes:
         console().print(f"  {note}")
     if applied:
-        console().print(f"[green]done[/]: {len(plan.steps)} step{'s' * (len(plan.steps) > 1)}")
+        console().print(Text.assemble(("done", "green"), f": {len(plan.steps)} step{'s' * (len(plan.steps) > 1)}"))
     return 0

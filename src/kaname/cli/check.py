@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich.text import Text
+
 from kaname.cli.declared import faults, files_of
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.errors import KanameError
@@ -31,7 +33,8 @@ def run(folder: Path, *, as_json: bool) -> int:
     print_problems(problems)
     files = 1 + len(files_of(root))
     if problems:
-        console().print(f"[bold red]{len(problems)} problem{'s' * (len(problems) > 1)}[/] in {root}")
+        said = (f"{len(problems)} problem{'s' * (len(problems) > 1)}", "bold red"), f" in {root}"
     else:
-        console().print(f"[green]ok[/] {files} file{'s' * (files > 1)} of {root}")
+        said = ("ok", "green"), f" {files} file{'s' * (files > 1)} of {root}"
+    console().print(Text.assemble(*said))
     return int(bool(problems))

@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from rich.text import Text
+
 from kaname.cli.machine import examine
 from kaname.cli.output import print_json
 from kaname.clock import SystemClock
@@ -29,8 +31,8 @@ def run(folder: Path, *, as_json: bool) -> int:
         return int(count["fail"] > 0)
     grid = table("", "subject", "found", "what to do")
     for finding in findings:
-        style = STYLES[finding.level]
-        grid.add_row(f"[{style}]{finding.level}[/]", finding.subject, finding.found, finding.advice)
+        level = Text(finding.level, STYLES[finding.level])
+        grid.add_row(level, finding.subject, finding.found, finding.advice)
     show(grid)
     console().print(f"{count['ok']} ok, {count['warn']} to look at, {count['fail']} to repair, for {root}")
     return int(count["fail"] > 0)

@@ -7,6 +7,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from rich.text import Text
+
 from kaname.cli.output import print_json
 from kaname.errors import Conflict
 from kaname.terminal import console
@@ -52,7 +54,7 @@ def run(folder: Path, *, as_json: bool) -> None:
         print_json({"project": str(folder.resolve()), "files": files})
         return
     out = console()
-    out.print(f"A project in [bold]{folder}[/]: {', '.join(files)}")
+    out.print(Text.assemble("A project in ", (str(folder), "bold"), f": {', '.join(files)}"))
     out.print("Next:")
     out.print(f"  kaname check {folder}")
     out.print(f"  kaname serve {folder}")

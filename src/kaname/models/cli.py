@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,12 +40,9 @@ def commands(open_models: Callable[[], Models], how_to_ask: HowToAsk | None = No
     return app
 
 
-def user() -> str:
+def who() -> str:
     """Who changes something from a terminal, for the journal."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # no such user in the system's list
-        return "cli"
+    return f"cli:{terminal.user()}".rstrip(":")
 
 
 def _show(json: bool, value: object, page: str | Callable[[], RenderableType]) -> None:
@@ -120,7 +116,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
             info, notes = models.add(
                 name,
                 Path(path),
-                who=user(),
+                who=who(),
                 sample=sample,
                 metrics=metrics,
                 version=version,
@@ -139,7 +135,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
     @app.command()
     def profile(name: Name, version: Version, json: Json = False) -> None:
         """Measure a version anew on this machine: batch sizes, and which runtime is fastest."""
-        info = open_models().reprofile(name, version, who=user())
+        info = open_models().reprofile(name, version, who=who())
         _show(json, info, lambda: tables.version_page(info))
 
 
@@ -158,25 +154,25 @@ def _choosing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
     @app.command()
     def promote(name: Name, version: Version, if_match: IfMatch = None, json: Json = False) -> None:
         """Let a version answer."""
-        model = open_models().promote(name, version, who=user(), if_match=if_match)
+        model = open_models().promote(name, version, who=who(), if_match=if_match)
         _show(json, model, f"{model.name}: version {model.promoted} answers, before it {model.previous or 'nothing'}")
 
     @app.command()
     def rollback(name: Name, if_match: IfMatch = None, json: Json = False) -> None:
         """Let the version answer that was promoted before; again, and the one before that."""
-        model = open_models().rollback(name, who=user(), if_match=if_match)
+        model = open_models().rollback(name, who=who(), if_match=if_match)
         _show(json, model, f"{model.name}: version {model.promoted} answers again")
 
     @app.command()
     def load(name: Name, json: Json = False) -> None:
         """Let an unloaded model answer again."""
-        model = open_models().set_loaded(name, True, who=user())
+        model = open_models().set_loaded(name, True, who=who())
         _show(json, model, f"{model.name}: loaded")
 
     @app.command()
     def unload(name: Name, json: Json = False) -> None:
         """Refuse requests for a model and free its memory."""
-        model = open_models().set_loaded(name, False, who=user())
+        model = open_models().set_loaded(name, False, who=who())
         _show(json, model, f"{model.name}: unloaded; requests are refused until kaname model load {model.name}")
 
 
@@ -194,7 +190,7 @@ def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         given = [_pair(text, "limits.queue=100") for text in settings or []]
         fields = {key: parse(key, value) for key, value in given}
         if fields or unset:
-            models.override(name, fields, unset=unset or [], who=user(), if_match=if_match)
+            models.override(name, fields, unset=unset or [], who=who(), if_match=if_match)
         model, own = models.get(name), models.overrides(name)
         lines = [f"{key}={msgspec.json.encode(value).decode()}" for key, value in sorted(own.items())]
         _show(json, model, "\n".join([f"{model.name}: {len(own)} settings differ from the defaults", *lines]))
@@ -208,19 +204,19 @@ def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         json: Json = False,
     ) -> None:
         """Add and remove tags of a version."""
-        info = open_models().tag(name, version, add=add or [], remove=remove or [], who=user())
+        info = open_models().tag(name, version, add=add or [], remove=remove or [], who=who())
         _show(json, info, f"{info.model}/{info.version}: {', '.join(info.tags) or 'no tags'}")
 
     @app.command()
     def archive(name: Name, version: Version, json: Json = False) -> None:
         """Put a version away: it is not loaded any more, and no rollback returns to it."""
-        info = open_models().archive(name, version, who=user())
+        info = open_models().archive(name, version, who=who())
         _show(json, info, f"{info.model}/{info.version}: archived")
 
     @app.command()
     def delete(name: Name, version: MaybeVersion = None, json: Json = False) -> None:
         """Delete a version, or an unloaded model with all its versions."""
-        open_models().delete(name, version, who=user())
+        open_models().delete(name, version, who=who())
         subject = name if version is None else f"{name}/{version}"
         _show(json, {"deleted": subject}, f"{subject}: deleted")
 
