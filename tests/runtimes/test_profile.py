@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kaname.clock import ManualClock
 from kaname.runtimes.catalog import open_session
@@ -110,6 +112,41 @@ def test_text_is_compared_too() -> None:
             pass
 
     assert not profile(Neighbours(), SIGNATURE, (ROWS,), budget_s=0.05).splits
+
+
+def test_rows_with_answers_of_different_widths_take_turns() -> None:
+    """A model that finds one thing in a row and three in another answers each row alone; it can be profiled."""
+
+    class Finder:
+        def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            (rows,) = inputs
+            if len(rows) > 1:
+                raise ValueError("one row at a time")
+            return (np.ones((1, 1 + int(abs(rows[0, 0]) * 7) % 3), dtype=np.float32),)
+
+        def close(self) -> None:
+            pass
+
+    found = profile(Finder(), SIGNATURE, (ROWS,), budget_s=0.05)
+    assert (found.splits, found.exact, found.best_rows) == (False, False, 1)
+
+
+@given(
+    times=st.lists(st.floats(0.1, 1e6), min_size=1, max_size=7),
+    rows=st.integers(1, 300),
+)
+def test_time_is_read_off_between_what_was_measured(times: list[float], rows: int) -> None:
+    """Exact at the sizes that were measured, within its neighbours between them, in proportion beyond the last."""
+    sizes = tuple(2**i for i in range(len(times)))
+    found = Profile(rows=sizes, us=tuple(times), best_rows=1, exact=True, splits=True)
+    for size, us in zip(sizes, times, strict=True):
+        assert found.us_at(size) == pytest.approx(us)
+    if rows > sizes[-1]:
+        assert found.us_at(rows) == pytest.approx(times[-1] * rows / sizes[-1])
+    else:
+        above = next(i for i, size in enumerate(sizes) if size >= rows)
+        around = times[max(0, above - 1) : above + 1]
+        assert min(around) * 0.999 <= found.us_at(rows) <= max(around) * 1.001
 
 
 @pytest.mark.serial

@@ -121,7 +121,7 @@ def _company(session: Session, rows: Tensors, most: int) -> tuple[bool, bool]:
     """(splits, exact): whether rows can share a run at all, and whether they get the same bits in it as alone."""
     count = min(len(rows[0]), most)
     alone = [session.run(_take(rows, [i])) for i in range(count)]
-    if not all(_splits(outputs, 1) for outputs in alone):
+    if not all(_splits(outputs, 1) and _alike(outputs, alone[0]) for outputs in alone):
         return False, False
     wanted = tuple(np.concatenate([a[k] for a in alone]) for k in range(len(alone[0])))
     exact = True
@@ -152,6 +152,11 @@ def _gatherings(count: int) -> list[list[int]]:
 
 def _splits(outputs: Sequence[Tensor], rows: int) -> bool:
     return all(out.ndim >= 1 and len(out) == rows for out in outputs)
+
+
+def _alike(outputs: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether the outputs of two rows can be rows of one tensor: some models answer with what they find."""
+    return all(out.shape == other.shape for out, other in zip(outputs, others, strict=True))
 
 
 def _same_bits(found: Tensor, expected: Tensor) -> bool:
