@@ -63,7 +63,7 @@ def test_retry_after_is_whole_seconds_rounded_up(wait: float | None, header: byt
         assert headers[b"retry-after"] == header
 
 
-@pytest.mark.parametrize("kind", sorted(errors.KanameError.__subclasses__(), key=lambda kind: kind.code))
+@pytest.mark.parametrize("kind", every_error())
 def test_an_error_comes_back_from_its_document(kind: type[KanameError]) -> None:
     """Class, message and every field survive the way over HTTP."""
     error = kind("no", where="a[0].b", found="\u00e4", expected="\x00", retry_after_s=0.25)
