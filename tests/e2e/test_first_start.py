@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_the_first_start_is_not_silent(served_before: Path) -> None:
     """Each declared model is named before it is imported, then the workers, then the address."""
