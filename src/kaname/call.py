@@ -62,12 +62,17 @@ Render = Callable[["Outputs"], list[str]]
 
 
 class Outputs:
-    """The output tensors of one run, in the order of the signature; several calls own rows of it."""
+    """The output tensors of one run, in the order of the signature; several calls own rows of it.
 
-    __slots__ = ("_lists", "_rendered", "_texts", "tensors")
+    `cells` are the rows that went in, as they were asked, where all of them are numbers (FP64, a row per row, NaN for
+    null): one array for the record instead of each call's table.
+    """
 
-    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+    __slots__ = ("_lists", "_rendered", "_texts", "cells", "tensors")
+
+    def __init__(self, tensors: tuple[Tensor, ...], cells: Tensor | None = None) -> None:
         self.tensors = tensors
+        self.cells = cells
         self._lists: list[list[Any] | None] = [None] * len(tensors)
         self._texts: list[list[str] | None] = [None] * len(tensors)
         self._rendered: dict[Render, list[str]] = {}

@@ -46,7 +46,12 @@ def tensors(*arrays: Tensor) -> Call:
 
 
 def gathered(signature: Signature, *calls: Call) -> tuple[Tensor, ...]:
-    return strict_context().run(gather_for(signature), calls)
+    inputs, given = strict_context().run(gather_for(signature), calls)
+    if given is not None:  # what is recorded: the numbers as asked, whatever the model's datatype makes of them
+        asked = [cell for call in calls for row in call.table or () for cell in row]
+        assert given.dtype == np.float64
+        assert [None if np.isnan(cell) else cell for cell in given.ravel().tolist()] == asked
+    return inputs
 
 
 def matrix_of(datatype: Datatype) -> Signature:

@@ -17,7 +17,7 @@ from kaname.predictions.decoding import decode, without
 from kaname.predictions.encoding import BLOCK_BYTES, Item, Source, encode, item_of
 from kaname.predictions.types import Digest, Prediction, RecordedError
 from kaname.settings import Recording
-from kaname.signature import Signature
+from kaname.signature import Feature, Signature
 from kaname.storage.events.types import Block
 from tests.predictions.traffic import FLOWERS, IMAGES, KEY, TARGET, answer, flower_run, no_door, table_call, tensor_call
 
@@ -243,3 +243,50 @@ def test_any_mixture_comes_back_and_loses_only_what_is_deleted(
         left |= {event.request_id: event for event in decode(block)}
         offset += encoded.events
     assert left == {key: event for key, event in found.items() if int(key) not in gone}
+
+
+NUMBER = st.one_of(st.none(), st.floats(allow_nan=False), st.integers(-(2**50), 2**50))
+PLAIN = msgspec.structs.replace(
+    FLOWERS,
+    features=(
+        Feature(name="length", datatype="FP32", nullable=True),
+        Feature(name="width", datatype="FP64", nullable=True),
+        Feature(name="petals", datatype="INT64"),
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    runs=st.lists(
+        st.lists(st.tuples(NUMBER, NUMBER, st.integers(-9, 9)), min_size=1, max_size=6), min_size=1, max_size=4
+    ),
+    data=st.data(),
+)
+def test_cells_of_a_run_are_kept_like_the_tables_they_came_from(
+    runs: list[list[tuple[Any, Any, int]]], data: st.DataObject
+) -> None:
+    """Runs taken whole and in order, in parts, mixed, or with several rows per request: each gets its own cells."""
+    calls: list[tuple[Call, Outcome]] = []
+    for number, rows in enumerate(runs):
+        cells = np.array(rows, np.float64)
+        made = flower_run(len(rows))
+        run = Outputs(made.tensors, cells)
+        start = 0
+        while start < len(rows):
+            size = data.draw(st.integers(1, len(rows) - start)) if data.draw(st.booleans()) else 1
+            calls.append(
+                (table_call(f"{number}-{start}", rows[start : start + size]), Answer(run, start, start + size))
+            )
+            start += size
+    calls = data.draw(st.one_of(st.just(calls), st.permutations(calls)))
+    calls = calls[: data.draw(st.integers(1, len(calls)))]
+    found = through(calls, PLAIN)
+    for call, outcome in calls:
+        assert isinstance(outcome, Answer)
+        event = found[call.request_id]
+        assert call.table is not None
+        assert list(zip(*event.inputs.values(), strict=True)) == [tuple(row) for row in call.table]
+        assert all(type(cell) is int for cell in event.inputs["petals"])
+        assert event.outputs["label"] == list(range(outcome.start, outcome.stop or 0))
+    assert set(through(calls, PLAIN, redact=("width",))[calls[0][0].request_id].inputs["width"] or ()) == set()

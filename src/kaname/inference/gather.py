@@ -13,7 +13,9 @@ from kaname.errors import InvalidInput
 from kaname.signature import Signature
 from kaname.tensors import FLOATS, NUMPY_OF, Tensor
 
-Gather = Callable[[Sequence[Call]], tuple[Tensor, ...]]
+Gathered = tuple[tuple[Tensor, ...], Tensor | None]
+"""The inputs of a run, and the cells they were made of (see `Outputs.cells`)."""
+Gather = Callable[[Sequence[Call]], Gathered]
 """The inputs of one run over all calls' rows, in call order. Raises InvalidInput (or a numpy error) when any
 row does not fit; the caller then gathers call by call to find whose. Runs in `strict_context()`, so that a number
 too large for its datatype raises instead of becoming infinity."""
@@ -46,14 +48,19 @@ def _tables(calls: Sequence[Call]) -> list[Row] | None:
 
 
 def _matrix(signature: Signature) -> Gather:
-    dtype = NUMPY_OF[signature.inputs[0].datatype]
+    datatype = signature.inputs[0].datatype
+    dtype, wide = NUMPY_OF[datatype], NUMPY_OF["FP64"]
+    numbers = datatype in FLOATS
     spread = _splitter(signature)
 
-    def gather(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+    def gather(calls: Sequence[Call]) -> Gathered:
         rows = _tables(calls)
         if rows is None:
             return _concatenate([spread(call) for call in calls])
-        return (np.array(rows, dtype),)
+        if not numbers:
+            return (np.array(rows, dtype),), None
+        cells = np.array(rows, wide)
+        return (cells.astype(dtype),), cells
 
     return gather
 
@@ -63,14 +70,13 @@ def _columns(signature: Signature) -> Gather:
     shapes = [(-1, 1) if len(spec.shape) == 2 else (-1,) for spec in signature.inputs]
     spread = _splitter(signature)
 
-    def gather(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+    def gather(calls: Sequence[Call]) -> Gathered:
         rows = _tables(calls)
         if rows is None:
             return _concatenate([spread(call) for call in calls])
         columns = zip(*rows, strict=True)
-        return tuple(
-            np.array(column, dtype).reshape(shape) for column, dtype, shape in zip(columns, dtypes, shapes, strict=True)
-        )
+        each = zip(columns, dtypes, shapes, strict=True)
+        return tuple(np.array(column, dtype).reshape(shape) for column, dtype, shape in each), None
 
     return gather
 
@@ -94,13 +100,13 @@ def _splitter(signature: Signature) -> Callable[[Call], Call]:
     return spread
 
 
-def _concatenate(calls: Sequence[Call]) -> tuple[Tensor, ...]:
+def _concatenate(calls: Sequence[Call]) -> Gathered:
     if len(calls) == 1:
         tensors = calls[0].tensors
         assert tensors is not None
-        return tensors
+        return tensors, None
     inputs = [call.tensors for call in calls]
-    return tuple(np.concatenate(parts) for parts in zip(*inputs, strict=True))
+    return tuple(np.concatenate(parts) for parts in zip(*inputs, strict=True)), None
 
 
 def check_table(call: Call, signature: Signature) -> None:

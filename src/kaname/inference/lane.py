@@ -20,6 +20,8 @@ from kaname.runtimes.types import Session
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
+_Result = Outputs | list[Outputs | KanameError]
+"""Of a whole batch, or of each of its calls."""
 Ran = Callable[[int, int], None]
 """Told after each run: rows in the batch, nanoseconds."""
 
@@ -106,28 +108,27 @@ class Lane:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        calls = self._take()
+        calls, rows, began = self._take()
         if not calls:
             self._rest()
         elif self._crew is None:
-            began = self._clock.monotonic_ns()
-            outputs = self._attempt(calls)
-            self._settle(calls, outputs, self._clock.monotonic_ns() - began)
+            result = self._attempt(calls, rows)
+            self._settle(calls, rows, result, self._clock.monotonic_ns() - began)
             self._rest()
         else:
             self._running = True
-            self._crew.post(lambda: strict_context().run(self._on_thread, calls))
+            self._crew.post(lambda: strict_context().run(self._on_thread, calls, rows))
 
-    def _on_thread(self, calls: list[Call]) -> None:
+    def _on_thread(self, calls: list[Call], rows: int) -> None:
         assert self._crew is not None
         began = self._clock.monotonic_ns()
-        result = self._attempt(calls)
+        result = self._attempt(calls, rows)
         took = self._clock.monotonic_ns() - began
-        self._crew.back(lambda: self._from_thread(calls, result, took))
+        self._crew.back(lambda: self._from_thread(calls, rows, result, took))
 
-    def _from_thread(self, calls: list[Call], result: Outputs | list[Outputs | KanameError], took: int) -> None:
+    def _from_thread(self, calls: list[Call], rows: int, result: _Result, took: int) -> None:
         self._running = False
-        self._settle(calls, result, took)
+        self._settle(calls, rows, result, took)
         self._rest()
 
     def _rest(self) -> None:
@@ -138,8 +139,8 @@ class Lane:
             on_idle, self._on_idle = self._on_idle, None
             on_idle()
 
-    def _take(self) -> list[Call]:
-        """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`."""
+    def _take(self) -> tuple[list[Call], int, int]:
+        """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`; its rows; the time."""
         pending, best = self._pending, self._best_rows
         calls: list[Call] = []
         rows = 0
@@ -157,24 +158,26 @@ class Lane:
                 continue
             calls.append(call)
             rows += call.rows
-        return calls
+        return calls, rows, now
 
-    def _attempt(self, calls: list[Call]) -> Outputs | list[Outputs | KanameError]:
+    def _attempt(self, calls: list[Call], rows: int) -> _Result:
         """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
         try:
-            outputs = self._session.run(self._gather(calls))
+            inputs, cells = self._gather(calls)
+            outputs = self._session.run(inputs)
         except Exception as error:  # noqa: BLE001  (the guard: whose fault it was is found below)
             if len(calls) == 1:
                 return [self._explain(calls[0], error)]
         else:
-            if len(calls) == 1 or _divides(outputs, sum(call.rows for call in calls)):
-                return Outputs(outputs)
+            if len(calls) == 1 or _divides(outputs, rows):
+                return Outputs(outputs, cells)
             self._best_rows = 1
         return [self._alone(call) for call in calls]
 
     def _alone(self, call: Call) -> Outputs | KanameError:
         try:
-            return Outputs(self._session.run(self._gather([call])))
+            inputs, cells = self._gather([call])
+            return Outputs(self._session.run(inputs), cells)
         except Exception as error:  # noqa: BLE001  (the guard)
             return self._explain(call, error)
 
@@ -191,9 +194,9 @@ class Lane:
         failed.__cause__ = error
         return failed
 
-    def _settle(self, calls: list[Call], result: Outputs | list[Outputs | KanameError], took: int) -> None:
+    def _settle(self, calls: list[Call], rows: int, result: _Result, took: int) -> None:
         if self._ran is not None:
-            self._ran(sum(call.rows for call in calls), took)
+            self._ran(rows, took)
         if isinstance(result, Outputs):
             if len(calls) == 1:
                 calls[0].end(Answer(result, 0, None))
@@ -234,7 +237,10 @@ def _alike(one: Call, other: Call) -> bool:
 
 
 def _divides(outputs: tuple[Tensor, ...], rows: int) -> bool:
-    return all(output.ndim > 0 and output.shape[0] == rows for output in outputs)
+    for output in outputs:  # noqa: SIM110  (a generator would cost more than all it looks at)
+        if not output.ndim or output.shape[0] != rows:
+            return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

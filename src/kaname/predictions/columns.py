@@ -52,7 +52,17 @@ class Each(msgspec.Struct, frozen=True, array_like=True, tag=4):
     values: list[Cells | Whole | Hashed | None]
 
 
-Column = Cells | Packed | Each
+class Numbers(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """One FP64 per row in binary form, over all requests of the block; NaN where the cell was null.
+
+    `whole`: the feature takes whole numbers.
+    """
+
+    data: bytes
+    whole: bool = False
+
+
+Column = Cells | Packed | Each | Numbers
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):

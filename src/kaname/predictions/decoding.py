@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from kaname.errors import CorruptData, KanameError
-from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
+from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Numbers, Packed, Whole
+from kaname.predictions.encoding import as_cell
 from kaname.predictions.types import Digest, Prediction
 from kaname.storage.events.types import Block
 from kaname.tensors import NUMPY_OF, decode_binary
@@ -139,9 +140,16 @@ def _expand(column: Column | None, spans: list[tuple[int, int]]) -> list[Any]:
         return [list(column.values[at:end]) for at, end in spans]
     if isinstance(column, Each):
         return [_plain(value) for value in column.values]
+    if isinstance(column, Numbers):
+        numbers = _numbers(column)
+        return [numbers[at:end] for at, end in spans]
     shape = (spans[-1][1] if spans else 0, *column.row_shape)
     tensor = np.frombuffer(column.data, dtype=NUMPY_OF[column.datatype]).reshape(shape)
     return [tensor[at:end].tolist() for at, end in spans]
+
+
+def _numbers(column: Numbers) -> list[float | int | None]:
+    return [as_cell(number, column.whole) for number in np.frombuffer(column.data, NUMPY_OF["FP64"]).tolist()]
 
 
 def _plain(value: Cells | Whole | Hashed | None) -> object:
@@ -163,6 +171,8 @@ def _reduce(column: Column | None, spans: list[tuple[int, int]], kept: list[int]
         return Cells([value for i in kept for value in column.values[slice(*spans[i])]])
     if isinstance(column, Each):
         return Each([column.values[i] for i in kept])
+    if isinstance(column, Numbers):
+        return Numbers(b"".join([column.data[spans[i][0] * 8 : spans[i][1] * 8] for i in kept]), column.whole)
     rows = spans[-1][1] if spans else 0
     size = len(column.data) // rows if rows else 0
     return Packed(

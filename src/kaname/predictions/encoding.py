@@ -7,20 +7,22 @@ Whatever does not fit that form (errors, large tensors, odd shapes) is written r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from operator import sub
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain, repeat
+from operator import is_, sub
 from typing import Any, NamedTuple
 
 import blake3
 import msgspec
+import numpy as np
 
 from kaname.call import Answer, Call, Outcome, Outputs, Row, Target
 from kaname.errors import KanameError
-from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Packed, Whole
+from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Numbers, Packed, Whole
 from kaname.predictions.types import RecordedError
 from kaname.settings import Recording
-from kaname.signature import Signature
+from kaname.signature import Feature, Signature
 from kaname.tensors import Tensor, datatype_of, encode_binary
 
 BLOCK_BYTES = 1024 * 1024
@@ -34,15 +36,17 @@ Item = tuple[
     str, int, int, int, str, Sequence[Row] | None, tuple[Tensor, ...] | None, Outputs | KanameError, int, int | None
 ]
 """A request id, start and end (monotonic ns), rows, key id, the table or the tensors, and what came of them: the
-outputs of a run and which of its rows, or the error. A plain tuple: one is made per request, and the call can go."""
+outputs of a run and which of its rows, or the error. A plain tuple: one is made per request, and the call can go. Where
+the run has its cells (`Outputs.cells`), the table is left out."""
 
 
 def item_of(call: Call, outcome: Outcome, ended_ns: int) -> Item:
     """What is kept of a call until it is written."""
     if type(outcome) is Answer:
+        run = outcome.outputs
         return (
-            call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id, call.table, call.tensors,
-            outcome.outputs, outcome.start, outcome.stop,
+            call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id,
+            call.table if run.cells is None else None, call.tensors, run, outcome.start, outcome.stop,
         )  # fmt: skip
     assert isinstance(outcome, KanameError)
     return (
@@ -65,7 +69,7 @@ class Source:
 
     __slots__ = (
         "batched", "cells_rows", "feature_names", "input_names", "max_bytes", "output_names",
-        "redact", "target", "text_columns",
+        "redact", "target", "text_columns", "whole",
     )  # fmt: skip
 
     def __init__(self, target: Target, signature: Signature, recording: Recording) -> None:
@@ -77,6 +81,7 @@ class Source:
         self.max_bytes = recording.max_bytes
         self.cells_rows = max(1, recording.max_bytes // 8)
         self.text_columns = tuple(i for i, f in enumerate(signature.features) if f.datatype == "BYTES")
+        self.whole = tuple(_is_whole(feature) for feature in signature.features) or (False,) * len(self.feature_names)
         self.batched = signature.batched
 
     @staticmethod
@@ -110,7 +115,8 @@ def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]
 
 
 def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
-    """The requests that fit columns in one block, with values and with tensors, and the rest in another."""
+    """The requests that fit columns in a block for each kind of their inputs, and the rest in another."""
+    cells: list[Item] = []
     tables: list[Item] = []
     tensors: list[Item] = []
     rest: list[Item] = []
@@ -118,10 +124,12 @@ def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[
         table, outcome = item[5], item[7]
         if type(outcome) is not Outputs or not source.batched:
             rest.append(item)
+        elif outcome.cells is not None:
+            cells.append(item)
         else:
             (tables if table is not None else tensors).append(item)
     found: list[Encoded] = []
-    for group in (tables, tensors):
+    for group in (cells, tables, tensors):
         if group:
             try:
                 found += _split(source, group, wall_ns, _encode_columns(source, group, wall_ns))
@@ -160,11 +168,14 @@ def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Enco
     if set(map(type, runs)) != {Outputs}:
         raise TypeError("an error among the answers")
     most = max(rows)
-    if tables[0] is not None:
+    pick = _picker(rows, runs, starts, stops)
+    if runs[0].cells is not None:
+        names, inputs = source.feature_names, _number_columns(source, pick(lambda run: run.cells), most)
+    elif tables[0] is not None:
         names, inputs = source.feature_names, _table_columns(source, tables, most)
     else:
         names, inputs = source.input_names, _tensor_columns(source, tensors, rows)
-    outputs = _output_columns(source, runs, starts, stops, most)
+    outputs = _output_columns(source, runs, starts, stops, pick)
     return _finish(
         source, names, ids, [at + wall_ns for at in started], list(map(sub, ended, started)), keys,
         rows if most > 1 else (), inputs, outputs, {},
@@ -236,9 +247,9 @@ def _input_column(source: Source, arrays: Sequence[Tensor], rows: Sequence[int])
 
 
 def _output_columns(
-    source: Source, runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None], most: int
+    source: Source, runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None], pick: Pick
 ) -> list[Column | None]:
-    """One column per output; `most` is the largest number of rows in an answer."""
+    """One column per output."""
     if not source.batched:
         raise ValueError("outputs that are not rows are kept one by one")
     distinct = dict.fromkeys(runs)
@@ -246,17 +257,47 @@ def _output_columns(
     for position, name in enumerate(source.output_names):
         if name in source.redact:
             columns.append(None)
-        elif any(run.tensors[position].size > LIST_ELEMENTS * len(run.tensors[position]) for run in distinct):
+            continue
+        arrays = [run.tensors[position] for run in distinct]
+        if any(array.dtype.hasobject or array.size > LIST_ELEMENTS * len(array) for array in arrays):
             own = zip(runs, starts, stops, strict=True)
             columns.append(Each([_value(source, run.tensors[position][at:end]) for run, at, end in own]))
         else:
-            lists = {run: run.as_list(position) for run in distinct}
-            if most == 1:
-                columns.append(Cells([lists[run][at] for run, at in zip(runs, starts, strict=True)]))
-            else:
-                slices = [lists[run][at:end] for run, at, end in zip(runs, starts, stops, strict=True)]
-                columns.append(Cells(list(chain.from_iterable(slices))))
+            column = pick(lambda run, position=position: run.tensors[position])  # type: ignore[misc]
+            columns.append(Packed(datatype_of(column.dtype), column.shape[1:], column.tobytes()))
     return columns
+
+
+Pick = Callable[[Callable[[Outputs], Tensor | None]], Tensor]
+"""Takes an array of each run and puts the rows of all requests together, in the order of the requests."""
+
+
+def _picker(rows: Sequence[int], runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None]) -> Pick:
+    """Whole runs in their order, as nearly all blocks have them, are put together without looking at each request."""
+    distinct = list(dict.fromkeys(runs))
+    sizes = [len(run.tensors[0]) for run in distinct]
+    if sum(sizes) == len(runs) == sum(rows) and list(starts) == list(chain.from_iterable(map(range, sizes))):
+        expected = chain.from_iterable(map(repeat, distinct, sizes))
+        if all(map(is_, runs, expected)):
+            return lambda of: np.concatenate([_there(of(run)) for run in distinct])
+    own = list(zip(runs, starts, stops, strict=True))
+    return lambda of: np.concatenate([_there(of(run))[at:end] for run, at, end in own])
+
+
+def _there(array: Tensor | None) -> Tensor:
+    if array is None:
+        raise ValueError("a run without cells among others")
+    return array
+
+
+def _number_columns(source: Source, cells: Tensor, most: int) -> list[Column | None]:
+    """One column of numbers per feature."""
+    if most > source.cells_rows:
+        raise ValueError("a table is too large to be kept as values")
+    if cells.shape[1] != len(source.feature_names):
+        raise ValueError("the width of the table is not that of the signature")
+    columns = zip(source.feature_names, source.whole, cells.T, strict=True)
+    return [None if name in source.redact else Numbers(column.tobytes(), whole) for name, whole, column in columns]
 
 
 # --- one by one -----------------------------------------------------------------------------------------
@@ -264,7 +305,8 @@ def _output_columns(
 
 def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values: bool = True) -> Encoded:
     """Any items at all: one value per request and column, errors beside them; or all of it but the values."""
-    ids, started, ended, rows, keys, tables, tensors, found, starts, stops = zip(*items, strict=True)
+    ids, started, ended, rows, keys, given_tables, tensors, found, starts, stops = zip(*items, strict=True)
+    tables = list(map(partial(_table, source), given_tables, found, starts, stops))
     tabular = any(table is not None for table in tables)
     names = tuple(dict.fromkeys((source.feature_names if tabular else ()) + source.input_names))
     given = list(zip(tables, tensors, strict=True))
@@ -287,6 +329,28 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
         source, names, [text(request_id) for request_id in ids], [at + wall_ns for at in started],
         list(map(sub, ended, started)), keys, rows, inputs, outputs, errors,
     )  # fmt: skip
+
+
+def _is_whole(feature: Feature) -> bool:
+    return feature.categories is None and not feature.datatype.startswith("FP")
+
+
+def as_cell(number: float, whole: bool) -> float | int | None:
+    """A number of `Outputs.cells` as it was asked."""
+    if number != number:
+        return None
+    return int(number) if whole else number
+
+
+def _table(
+    source: Source, given: Sequence[Row] | None, found: Outputs | KanameError, start: int, stop: int | None
+) -> Sequence[Row] | None:
+    """The table of a request, from the cells of its run where those are kept instead."""
+    if isinstance(found, KanameError) or found.cells is None:
+        return given
+    whole = source.whole
+    rows = found.cells[start:stop].tolist()
+    return [[as_cell(cell, is_int) for cell, is_int in zip(row, whole, strict=True)] for row in rows]
 
 
 def _clean(text: str) -> str:

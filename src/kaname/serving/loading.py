@@ -61,6 +61,6 @@ def warm(session: Session, info: VersionInfo) -> None:
         return
     call = Call("warm-up", _NOBODY, lambda _, __: None, rows=1)
     JsonInput(info.signature, 100_000).fill(call, msgspec.json.encode(info.sample))
-    inputs = strict_context().run(gather_for(info.signature), [call])
+    inputs, _ = strict_context().run(gather_for(info.signature), [call])
     for _ in range(WARM_RUNS):
         session.run(inputs)
