@@ -42,9 +42,10 @@ class OipCodec:
         self._encoder = Encoder(signature, model, version)
         self._reader = Reader(signature)
         self._max_rows = max_rows
-        self._layout = signature.layout
+        # Rows of numbers are handed on as rows: many calls' become one array at once.
+        self._layout = "matrix" if signature.plain_matrix else signature.layout
         self._batched = signature.batched
-        self._width = len(signature.features)
+        self._width = len(signature.columns)
         self._check = check_for(signature.features)
         self._decode = msgspec.json.Decoder(InferRequest).decode
         self._decode_usual = _usual_decoder(signature)
