@@ -151,10 +151,10 @@ class Call:
 
     The input is either `table` (rows of plain Python cells, for tabular models: the batcher writes many of
     them into one matrix at once) or `tensors` (arrays in the signature's order whose first dimension is
-    `rows`). `started_ns` and `deadline_ns` are monotonic nanoseconds; a deadline of 0 means none.
-    `arrived_ns` is wall time. `form` is the protocol's own note on how the answer should look, `reply` the
-    door's on where it goes, `trace` the caller's `traceparent`. `gone` is set when the caller left: whoever holds
-    the call next may drop it.
+    `rows`). `started_ns`, `deadline_ns` and `ended_ns` are monotonic nanoseconds; a deadline of 0 means none,
+    an end of 0 that it has not come: the first handler that reads the clock for it sets it. `form` is the protocol's
+    own note on how the answer should look, `reply` the door's on where it goes. `gone` is set when the caller left:
+    whoever holds the call next may drop it.
     """
 
     __slots__ = (
@@ -173,7 +173,6 @@ class Call:
         "table",
         "target",
         "tensors",
-        "trace",
     )
 
     target: Target
@@ -202,7 +201,6 @@ class Call:
         self.ended_ns = 0
         self.form: object = None
         self.reply: Any = None
-        self.trace: bytes | None = None
         self.done = False
         self.gone = False
         self._handlers = observers

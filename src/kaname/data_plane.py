@@ -66,7 +66,7 @@ class DataPlane:
         self._snapshot_path = snapshot_file(stores.project)
         self._metrics_folder = _folder(stores.project.data / "metrics")
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
-        self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids))
+        self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids), self._guard.sharing)
         self.http_protocol = connection_class(self.gate)
         self.app: App = _not_started
         self._watching: asyncio.Task[None] | None = None

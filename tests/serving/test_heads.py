@@ -28,7 +28,7 @@ class Silent:
 
 def keep(heads: Heads, data: bytes, fields: Fields = FIELDS) -> Head:
     head = Head(b"/p", fields)
-    heads.keep(data, Silent(), head, 4)
+    heads.keep(data, Silent(), head, 4, b"")
     return head
 
 
@@ -38,7 +38,7 @@ def test_a_head_is_found_by_exactly_its_bytes() -> None:
     kept = keep(heads, START + b"body")
     found = heads.find(START)
     assert found is not None
-    assert found[1:] == (kept, 4)
+    assert found[1:] == (kept, 4, b"")
     assert heads.find(START[:-1]) is None
     assert heads.find(START.replace(b"host: a", b"host: b")) is None
 

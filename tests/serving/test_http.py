@@ -162,6 +162,16 @@ def test_endless_trailers_are_refused(wire: Wire, line: Line) -> None:
     assert not wire.echo.entered
 
 
+def test_a_trailer_without_end_is_refused(wire: Wire, line: Line) -> None:
+    """One line that never ends is held to the size of a head."""
+    line.send(in_chunks(b"body", 4, "/fast")[:-2] + b"t: ")
+    for _ in range(20):
+        line.send(b"y" * 8_000)
+    one = line.one()
+    assert (one.status, one.closes) == (431, True)
+    assert not wire.echo.entered
+
+
 def test_a_few_trailers_are_fine(wire: Wire, line: Line) -> None:
     """They are read and change nothing about the request."""
     line.send(in_chunks(b"body", 4, "/fast")[:-2] + b"x: y\r\nhost: evil\r\n\r\n")

@@ -40,7 +40,8 @@ PROFILE = Profile(rows=(1, 8), us=(10.0, 20.0), best_rows=8, exact=True, splits=
 SETTINGS = """
 name: doors
 inference: {max_rows: 50}
-server: {max_body_bytes: 20000, max_header_bytes: 8192, max_headers: 40}
+server:
+  {max_body_bytes: 20000, max_header_bytes: 8192, max_headers: 40, allowed_origins: ["https://shop.example"]}
 """
 
 FLOWERS = Signature(
@@ -70,6 +71,21 @@ WORDS = Signature(
     task="other",
     inputs=(TensorSpec(name="words", datatype="BYTES", shape=(-1, 2)),),
     outputs=(OutputSpec(name="echo", datatype="BYTES", shape=(-1, 2)),),
+)
+
+HOUSE = Signature(
+    task="regression",
+    inputs=(
+        TensorSpec(name="area", datatype="FP32", shape=(-1, 1)),
+        TensorSpec(name="rooms", datatype="INT64", shape=(-1, 1)),
+    ),
+    outputs=(OutputSpec(name="price", datatype="FP32", shape=(-1, 1), role="value"),),
+    features=(Feature(name="area", datatype="FP32"), Feature(name="rooms", datatype="INT64")),
+)
+SCAN = Signature(
+    task="other",
+    inputs=(TensorSpec(name="image", datatype="BYTES", shape=(-1,)),),
+    outputs=(OutputSpec(name="echo_bytes", datatype="BYTES", shape=(-1,)),),
 )
 
 
@@ -112,10 +128,37 @@ def words(path: Path) -> Path:
     )
 
 
+def house(path: Path) -> Path:
+    """The area times the rooms."""
+    area, rooms = (TensorProto.FLOAT, ["n", 1]), (TensorProto.INT64, ["n", 1])
+    return graph(
+        path,
+        [
+            helper.make_node("Cast", ["rooms"], ["factor"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["area", "factor"], ["price"]),
+        ],
+        inputs=[("area", *area), ("rooms", *rooms)],
+        outputs=[("price", *area)],
+    )
+
+
+def scan(path: Path) -> Path:
+    """One sequence of bytes in, the same out."""
+    spec = TensorProto.STRING, ["n"]
+    return graph(
+        path,
+        [helper.make_node("Identity", ["image"], ["echo_bytes"])],
+        inputs=[("image", *spec)],
+        outputs=[("echo_bytes", *spec)],
+    )
+
+
 MADE: dict[str, tuple[Callable[[Path], Path], Signature]] = {
     "flowers": (flowers, FLOWERS),
     "pair": (pair, PAIR),
     "words": (words, WORDS),
+    "house": (house, HOUSE),
+    "scan": (scan, SCAN),
 }
 
 
@@ -150,6 +193,7 @@ class World:
         for name in MADE:
             models.add(name, folder / "kaname.yaml", who="test")
         models.add("flowers", folder / "kaname.yaml", who="test", version="next")
+        models.tag("flowers", "next", add=["canary"], who="test")
         models.set_loaded("words", False, who="test")
         models.set_loaded("words", True, who="test")
         self.key = stores.keys.create("all", ("admin",), who="test")[1]

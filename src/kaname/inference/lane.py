@@ -22,8 +22,8 @@ from kaname.tensors import Tensor
 
 _Result = Outputs | list[Outputs | KanameError]
 """Of a whole batch, or of each of its calls."""
-Ran = Callable[[int, int], None]
-"""Told after each run: rows in the batch, nanoseconds."""
+Ran = Callable[[int, int, int, int], None]
+"""Told of each run: its rows, and nanoseconds: what its calls had waited, all together; its inputs; the runtime."""
 
 
 class Lane:
@@ -108,27 +108,25 @@ class Lane:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        calls, rows, began = self._take()
-        if not calls:
+        batch = self._take()
+        if not batch.calls:
             self._rest()
         elif self._crew is None:
-            result = self._attempt(calls, rows)
-            self._settle(calls, rows, result, self._clock.monotonic_ns() - began)
+            self._attempt(batch)
+            self._settle(batch)
             self._rest()
         else:
             self._running = True
-            self._crew.post(lambda: strict_context().run(self._on_thread, calls, rows))
+            self._crew.post(lambda: strict_context().run(self._on_thread, batch))
 
-    def _on_thread(self, calls: list[Call], rows: int) -> None:
+    def _on_thread(self, batch: _Batch) -> None:
         assert self._crew is not None
-        began = self._clock.monotonic_ns()
-        result = self._attempt(calls, rows)
-        took = self._clock.monotonic_ns() - began
-        self._crew.back(lambda: self._from_thread(calls, rows, result, took))
+        self._attempt(batch)
+        self._crew.back(lambda: self._from_thread(batch))
 
-    def _from_thread(self, calls: list[Call], rows: int, result: _Result, took: int) -> None:
+    def _from_thread(self, batch: _Batch) -> None:
         self._running = False
-        self._settle(calls, rows, result, took)
+        self._settle(batch)
         self._rest()
 
     def _rest(self) -> None:
@@ -139,11 +137,11 @@ class Lane:
             on_idle, self._on_idle = self._on_idle, None
             on_idle()
 
-    def _take(self) -> tuple[list[Call], int, int]:
-        """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`; its rows; the time."""
+    def _take(self) -> _Batch:
+        """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`."""
         pending, best = self._pending, self._best_rows
         calls: list[Call] = []
-        rows = 0
+        rows = waited = 0
         now = self._clock.monotonic_ns()
         while pending:
             call = pending[0]
@@ -158,21 +156,30 @@ class Lane:
                 continue
             calls.append(call)
             rows += call.rows
-        return calls, rows, now
+            waited += now - call.started_ns
+        return _Batch(calls, rows, waited)
 
-    def _attempt(self, calls: list[Call], rows: int) -> _Result:
+    def _attempt(self, batch: _Batch) -> None:
         """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
+        now = self._clock.monotonic_ns
+        calls = batch.calls
+        began = gathered = now()
         try:
             inputs, cells = self._gather(calls)
+            gathered = now()
             outputs = self._session.run(inputs)
         except Exception as error:  # noqa: BLE001  (the guard: whose fault it was is found below)
             if len(calls) == 1:
-                return [self._explain(calls[0], error)]
+                batch.result = [self._explain(calls[0], error)]
         else:
-            if len(calls) == 1 or _divides(outputs, rows):
-                return Outputs(outputs, cells)
-            self._best_rows = 1
-        return [self._alone(call) for call in calls]
+            if len(calls) == 1 or _divides(outputs, batch.rows):
+                batch.result = Outputs(outputs, cells)
+            else:
+                self._best_rows = 1
+        if batch.result is None:
+            batch.result = [self._alone(call) for call in calls]
+        batch.input_ns = gathered - began
+        batch.compute_ns = now() - gathered
 
     def _alone(self, call: Call) -> Outputs | KanameError:
         try:
@@ -194,9 +201,10 @@ class Lane:
         failed.__cause__ = error
         return failed
 
-    def _settle(self, calls: list[Call], rows: int, result: _Result, took: int) -> None:
+    def _settle(self, batch: _Batch) -> None:
+        calls, result = batch.calls, batch.result
         if self._ran is not None:
-            self._ran(rows, took)
+            self._ran(batch.rows, batch.waited_ns, batch.input_ns, batch.compute_ns)
         if isinstance(result, Outputs):
             if len(calls) == 1:
                 calls[0].end(Answer(result, 0, None))
@@ -207,6 +215,7 @@ class Lane:
                 call.end(Answer(result, start, stop))
                 start = stop
             return
+        assert result is not None
         for call, own in zip(calls, result, strict=True):
             if isinstance(own, Outputs):
                 call.answer(own, 0, None)
@@ -223,6 +232,20 @@ class Lane:
 
         self._on_idle = close
         self._rest()
+
+
+class _Batch:
+    """Calls that run together, and what came of them: of all, or of each; None before the run."""
+
+    __slots__ = ("calls", "compute_ns", "input_ns", "result", "rows", "waited_ns")
+
+    def __init__(self, calls: list[Call], rows: int, waited_ns: int) -> None:
+        self.calls = calls
+        self.rows = rows
+        self.waited_ns = waited_ns
+        self.input_ns = 0
+        self.compute_ns = 0
+        self.result: Outputs | list[Outputs | KanameError] | None = None
 
 
 def _drop(call: Call) -> None:

@@ -55,7 +55,7 @@ class PredictDoor:
                 if reply.call is not None:
                     reply.call.gone = True
                 return
-            await _answer(reply, send)
+            await _answer(reply, self._gate.owed(head.fields), send)
         finally:
             leaving.cancel()
 
@@ -98,9 +98,9 @@ async def _left(receive: Receive) -> None:
         continue
 
 
-async def _answer(reply: AsgiReply, send: Send) -> None:
+async def _answer(reply: AsgiReply, owed: bytes, send: Send) -> None:
     status, head, body = reply.answered.result()
-    headers = [tuple(line.split(b": ", 1)) for line in head.split(b"\r\n") if line]
+    headers = [tuple(line.split(b": ", 1)) for line in (head + owed).split(b"\r\n") if line]
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -43,16 +43,15 @@ Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]
 
 
 class Terms:
-    """What a head says of its request: who asks, for how long, under which id and trace, how the body is encoded, and
+    """What a head says of its request: who asks, for how long, under which id, how the body is encoded, and
     what is wrong with all that."""
 
-    __slots__ = ("encoding", "fault", "principal", "request_id", "timeout_ns", "trace")
+    __slots__ = ("encoding", "fault", "principal", "request_id", "timeout_ns")
 
     def __init__(self, principal: Principal, timeout_ns: int) -> None:
         self.principal = principal
         self.timeout_ns = timeout_ns
         self.request_id: str | None = None
-        self.trace: bytes | None = None
         self.encoding: bytes | None = None
         self.fault: KanameError | None = None
 
@@ -98,8 +97,7 @@ class PredictEndpoint:
             terms: Terms = head.terms or self._read(head)
         except KanameError as error:
             self._refused(error.code)
-            words = self._codec.refuse(error, head.path, request_id(head.fields, self._ids))
-            reply.send(*traced(words, head.fields.get(b"traceparent")))
+            reply.send(*self._codec.refuse(error, head.path, request_id(head.fields, self._ids)))
             return
         now = self._monotonic_ns()
         call = Call(
@@ -108,7 +106,6 @@ class PredictEndpoint:
         )  # fmt: skip
         call.target = self._target
         call.reply = reply
-        call.trace = terms.trace
         reply.call = call
         try:
             if terms.fault is not None:
@@ -127,7 +124,6 @@ class PredictEndpoint:
         given = fields.get(b"x-request-id")
         terms = Terms(self._principal_of(fields.get(b"authorization")), self._timeout_ns)
         terms.request_id = given.decode() if given is not None and _good_id(given) else None
-        terms.trace = fields.get(b"traceparent")
         terms.encoding = fields.get(b"content-encoding")
         try:
             self._check(terms, fields)
@@ -159,12 +155,10 @@ class PredictEndpoint:
                 LOG.exception("request %s: the answer could not be written", call.request_id)
                 reply.send(*self._codec.refuse(as_error(error), self._instance, call.request_id))
                 return
-            if call.trace is not None:
-                head += b"traceparent: %b\r\n" % call.trace
             reply.send(200, head, body)
         else:
             assert isinstance(outcome, KanameError)
-            reply.send(*traced(self._codec.refuse(outcome, self._instance, call.request_id), call.trace))
+            reply.send(*self._codec.refuse(outcome, self._instance, call.request_id))
 
     def _forbidden(self) -> Forbidden:
         model = self._target.model
@@ -179,12 +173,6 @@ class PredictEndpoint:
         """Answer a request that was not read to its end."""
         self._refused(error.code)
         reply.send(*self._codec.refuse(error, head.path, request_id(head.fields, self._ids), status))
-
-
-def traced(words: tuple[int, bytes, bytes], trace: bytes | None) -> tuple[int, bytes, bytes]:
-    """A refusal that echoes the caller's trace."""
-    status, head, body = words
-    return words if trace is None else (status, head + b"traceparent: %b\r\n" % trace, body)
 
 
 class RefusingEndpoint:
@@ -221,8 +209,7 @@ class RefusingEndpoint:
         except KanameError as unknown:
             error = unknown
         self._refused(error.code)
-        words = self._word(error, head.path, request_id(head.fields, self._ids), None)
-        reply.send(*traced(words, head.fields.get(b"traceparent")))
+        reply.send(*self._word(error, head.path, request_id(head.fields, self._ids), None))
 
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end."""

@@ -52,6 +52,7 @@ class Gate:
         clock: Clock,
         may_enter: Callable[[Fields], tuple[int, KanameError] | None],
         fallback: Endpoint,
+        sharing: Callable[[bytes], bytes] = lambda _: b"",
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -59,6 +60,7 @@ class Gate:
         """None when Host and Origin are fine, else the status and the error to answer with."""
         self.fallback = fallback
         """Words the refusal of requests that reached no endpoint."""
+        self._sharing = sharing
         self.resolve: Resolve = lambda _: None
         self.known: dict[bytes, Endpoint] = {}
         self.heads = Heads()
@@ -100,6 +102,15 @@ class Gate:
                 return 400, InvalidInput("a request needs one Host header", where="Host", found=found, expected="1")
         return self.may_enter(fields)
 
+    def owed(self, fields: Fields) -> bytes:
+        """Header lines that any answer to a request with these fields carries: the echo of its trace, and what lets a
+        browser show it to a page of another origin."""
+        trace, origin = fields.get(b"traceparent"), fields.get(b"origin")
+        if trace is None and origin is None:
+            return b""
+        echo = b"" if trace is None else b"traceparent: %b\r\n" % trace
+        return echo if origin is None else echo + self._sharing(origin)
+
     def swap(self, resolve: Resolve) -> None:
         """Answer by a new snapshot from the next request on."""
         self.resolve = resolve
@@ -118,6 +129,11 @@ class Gate:
             switch, self._switch = self._switch, None
             self.switching = False
             switch()
+
+    def turn(self) -> None:
+        """Run a prepared switch that is due; for doors that do not ask `find`."""
+        if self.switching and self.activated() >= self._number:
+            self.switch()
 
     def starve(self, connection: Starved) -> None:
         """Remember a connection that waits for room."""

@@ -15,8 +15,8 @@ UNIQUE = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"expect", b
 """Heads with these are not kept: most come once, the others ask for more than an answer."""
 
 
-Known = tuple[Endpoint, Head, int]
-"""The endpoint of a request that predicts, its head, and the length of its body."""
+Known = tuple[Endpoint, Head, int, bytes]
+"""The endpoint of a request that predicts, its head, the length of its body, and the lines owed to its head."""
 
 
 class Heads:
@@ -29,11 +29,11 @@ class Heads:
         self.find = self._known.get
         """What is known of the head with exactly these bytes, its end included, or None."""
 
-    def keep(self, data: bytes, endpoint: Endpoint, head: Head, length: int) -> None:
+    def keep(self, data: bytes, endpoint: Endpoint, head: Head, length: int, owed: bytes) -> None:
         """Remember `head` if `data` is exactly one request with it: the head's bytes, then the whole body."""
         end = data.find(END) + len(END)
         if end > LONGEST or len(data) != end + length or not UNIQUE.isdisjoint(head.fields):
             return
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[data[:end]] = endpoint, head, length
+        self._known[data[:end]] = endpoint, head, length, owed

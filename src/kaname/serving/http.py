@@ -49,6 +49,7 @@ class Connection(OrderedConnection):
         self._fresh: bytes | None = None
         self._chunk = 0
         self._head_bytes = 0
+        self._quiet_bytes = 0
         self._body: bytes | bytearray = b""
         self._fields: Fields = {}
         self._endpoint: Endpoint | None = None
@@ -89,12 +90,12 @@ class Connection(OrderedConnection):
             end = data.find(END) + len(END)
             known = gate.heads.find(data[:end])
             if known is not None:
-                endpoint, head, length = known
+                endpoint, head, length, owed = known
                 held = gate.held_bytes + length
                 if len(data) == end + length and held <= gate.inflight_bytes and not gate.switching:
                     gate.held_bytes = held  # a whole request whose head was seen before is not parsed again
                     self._since_ns = gate.now_ns
-                    slot = Slot(self, length)
+                    slot = Slot(self, length, owed)
                     slots = self.slots
                     slots.append(slot)
                     if len(slots) >= MOST_SLOTS:
@@ -104,6 +105,7 @@ class Connection(OrderedConnection):
         self._chunk = len(data)
         before = self._message
         self._fresh = data if self._phase == IDLE else None
+        self._quiet_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -120,7 +122,7 @@ class Connection(OrderedConnection):
                 self._head_bytes += len(data)
             if self._head_bytes > self.gate.settings.max_header_bytes:
                 self._refuse_bytes(431, "the request's head is larger than this server accepts")
-        elif self._phase == BODY and not self._deaf and len(self.headers) > self.gate.settings.max_headers:
+        elif self._phase == BODY and not self._deaf and self._too_many_trailers():
             if self._endpoint is None:
                 self.transport.close()  # the application has the head already: it sees a disconnect
             else:
@@ -134,6 +136,7 @@ class Connection(OrderedConnection):
         self._since_ns = self.gate.now_ns
         self._length = 0
         self._head_bytes = 0
+        self._quiet_bytes = 0
         self._message += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -163,7 +166,7 @@ class Connection(OrderedConnection):
             return
         self._endpoint = endpoint
         self._body = b""
-        slot = self._slot = Slot(self)
+        slot = self._slot = Slot(self, 0, gate.owed(fields))
         self.slots.append(slot)
         if len(fields) == len(headers) and b"host" in fields:
             refused = gate.may_enter(fields)
@@ -186,6 +189,7 @@ class Connection(OrderedConnection):
     def on_body(self, body: bytes) -> None:
         if self._deaf:
             return
+        self._quiet_bytes = 0
         if self._endpoint is None:
             if not self.cycle.response_complete:
                 super().on_body(body)
@@ -227,7 +231,7 @@ class Connection(OrderedConnection):
             self.control.hold(FULL)
         head = Head(self.url, self._fields)
         if self._fresh is not None and endpoint.lasting and not slot.close:
-            self.gate.heads.keep(self._fresh, endpoint, head, self._length)
+            self.gate.heads.keep(self._fresh, endpoint, head, self._length, slot.owed)
         endpoint.enter(head, bytes(self._body), slot)
 
     def _refuse(self, slot: Slot, status: int, error: KanameError) -> None:
@@ -256,6 +260,11 @@ class Connection(OrderedConnection):
             return
         self._phase = HEAD
         self._refuse_bytes(400, f"not an HTTP request: {error}")
+
+    def _too_many_trailers(self) -> bool:
+        """Trailers, an unfinished one included, are what comes behind a body without adding to it."""
+        settings = self.gate.settings
+        return len(self.headers) > settings.max_headers or self._quiet_bytes > settings.max_header_bytes
 
     def _head_too_large(self) -> bool:
         """The bytes received bound the head's; only when they are too many is it measured."""

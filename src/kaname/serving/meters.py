@@ -27,6 +27,15 @@ class VersionMeters:
         )
         self.batches = metrics.histogram("kaname_batch_rows", "Rows per run of the runtime.", ROWS, **self._labels)
         self.compute = metrics.counter("kaname_run_seconds_total", "Time in the runtime.", **self._labels)
+        self.queued = metrics.counter(
+            "kaname_queue_seconds_total", "Time from whole requests to their runs.", **self._labels
+        )
+        self.gathered = metrics.counter(
+            "kaname_input_seconds_total", "Time to build the inputs of runs.", **self._labels
+        )
+        self.last = metrics.gauge(
+            "kaname_last_run_seconds", "When the last run ended, since the Unix epoch.", policy="max", **self._labels
+        )
         self.failed_s = metrics.counter("kaname_failed_seconds_total", "Time of requests that failed.", **self._labels)
         self.loads = metrics.counter("kaname_loads_total", "Times the version was loaded.", **self._labels)
 
@@ -58,13 +67,17 @@ class VersionMeters:
 
         return meter
 
-    def ran(self) -> Ran:
-        """What the lane calls after every run."""
-        batches, compute = self.batches.observe, self.compute.add
+    def ran(self, clock: Clock) -> Ran:
+        """What the lane tells of every run."""
+        batches, queued, gathered, compute = self.batches.observe, self.queued.add, self.gathered.add, self.compute.add
+        last, time_ns = self.last.set, clock.time_ns
 
-        def ran(rows: int, ns: int) -> None:
+        def ran(rows: int, waited_ns: int, input_ns: int, compute_ns: int) -> None:
             batches(rows)
-            compute(ns / 1e9)
+            queued(waited_ns / 1e9)
+            gathered(input_ns / 1e9)
+            compute(compute_ns / 1e9)
+            last(time_ns() / 1e9)
 
         return ran
 

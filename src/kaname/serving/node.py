@@ -317,7 +317,7 @@ class Node:
             crew=self._crew if slow else None,
             queue=config.limits.queue,
             max_delay_ms=config.max_delay_ms,
-            ran=meters.ran(),
+            ran=meters.ran(self.clock),
         )
 
     async def close(self) -> None:

@@ -19,18 +19,21 @@ STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) fo
 class Slot:
     """The place of one request in its connection's order; the `Reply` of a request that predicts.
 
+    `owed` are header lines that its answer carries whatever it says.
+
     `data` is the whole answer once there is one. A slot with a `cycle` belongs to the ASGI application, which
     writes for itself and is started only when the slot is at the head.
     """
 
-    __slots__ = ("call", "close", "connection", "cycle", "data", "size", "started", "wants_continue")
+    __slots__ = ("call", "close", "connection", "cycle", "data", "owed", "size", "started", "wants_continue")
 
-    def __init__(self, connection: OrderedConnection, size: int = 0) -> None:
+    def __init__(self, connection: OrderedConnection, size: int = 0, owed: bytes = b"") -> None:
         self.connection = connection
         self.call: Call | None = None
         self.data: bytes | None = None
         self.close = False
         self.size = size
+        self.owed = owed
         self.cycle: RequestResponseCycle | None = None
         self.started = False
         self.wants_continue = False
@@ -45,10 +48,11 @@ class Slot:
         if self.close or (connection.gate.closing and slots and slots[-1] is self):
             self.close = True
             head += b"connection: close\r\n"
-        self.data = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
+        self.data = b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
             STATUS_LINES[status],
             connection.default_lines,
             head,
+            self.owed,
             len(body),
             body,
         )

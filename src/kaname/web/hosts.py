@@ -26,6 +26,10 @@ _PREFLIGHT = [
 ]
 
 
+_EXPOSED = "etag, location, retry-after, x-request-id"
+"""Header fields that scripts of other origins may read."""
+
+
 class HostGuard:
     """Which names this server answers to, and which browser origins may ask it.
 
@@ -56,6 +60,15 @@ class HostGuard:
     def shares_with(self, origin: str | None) -> bool:
         """Whether a browser may show answers to scripts of this other origin."""
         return origin is not None and origin.lower() in self._origins
+
+    def sharing(self, origin: bytes) -> bytes:
+        """The header lines of answers that a browser may show to scripts of this origin; none for other origins."""
+        if not self.shares_with(origin.decode("latin-1")):
+            return b""
+        return b"access-control-allow-origin: %b\r\naccess-control-expose-headers: %b\r\nvary: origin\r\n" % (
+            origin,
+            _EXPOSED.encode(),
+        )
 
     def _check_host(self, host: bytes | None) -> KanameError | None:
         if host is None:
@@ -138,7 +151,7 @@ def _sharing(send: Send, origin: str | None) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message.get("headers", [])))
             headers["access-control-allow-origin"] = origin or ""
-            headers["access-control-expose-headers"] = "etag, location, retry-after, x-request-id"
+            headers["access-control-expose-headers"] = _EXPOSED
             headers.add_vary_header("origin")
             message = {**message, "headers": headers.raw}
         await send(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -245,6 +246,11 @@ def test_statistics(client: Any, admin: dict[str, str]) -> None:
         then, now = before["inference_stats"][outcome], after["inference_stats"][outcome]
         assert now["count"] - then["count"] == 1
         assert now["ns"] > then["ns"]
-    assert after["inference_stats"]["compute_infer"]["ns"] > before["inference_stats"]["compute_infer"]["ns"]
+    for part in ("queue", "compute_input", "compute_infer"):
+        then, now = before["inference_stats"][part], after["inference_stats"][part]
+        assert now["count"] - then["count"] == 1
+        assert now["ns"] > then["ns"]
+    assert after["last_inference"] >= before["last_inference"]
+    assert abs(after["last_inference"] / 1000 - time.time()) < 60
     everything = client.get_inference_statistics(headers=admin)["model_stats"]
     assert {entry["name"] for entry in everything} == {"iris", "words", "sums"}

@@ -103,6 +103,11 @@ class Totals:
         """Sum of a counter over its `code` labels that are wanted."""
         return sum(cells[0] for code, cells in self._cells.get((name, info.model, info.version), ()) if wanted(code))
 
+    def latest(self, name: str, info: VersionInfo) -> float:
+        """The highest value of a gauge; 0.0 where there is none."""
+        found = (cells[0] for _, cells in self._cells.get((name, info.model, info.version), ()))
+        return max((value for value in found if value == value), default=0.0)
+
     def histogram(self, name: str, info: VersionInfo) -> tuple[float, float]:
         """Count and sum of a histogram."""
         found = self._cells.get((name, info.model, info.version), ())
@@ -115,6 +120,7 @@ def _statistics(info: VersionInfo, totals: Totals) -> ModelStatistics:
     return ModelStatistics(
         name=info.model,
         version=info.version,
+        last_inference=int(totals.latest("kaname_last_run_seconds", info) * 1000),
         inference_count=int(totals.counter("kaname_rows_total", info)),
         execution_count=int(runs),
         inference_stats=InferenceStatistics(
@@ -123,6 +129,11 @@ def _statistics(info: VersionInfo, totals: Totals) -> ModelStatistics:
                 totals.counter("kaname_requests_total", info, wanted=lambda c: c != "ok"),
                 totals.counter("kaname_failed_seconds_total", info),
             ),
+            queue=_duration(
+                totals.counter("kaname_requests_total", info, wanted=lambda c: c == "ok"),
+                totals.counter("kaname_queue_seconds_total", info),
+            ),
+            compute_input=_duration(runs, totals.counter("kaname_input_seconds_total", info)),
             compute_infer=_duration(runs, totals.counter("kaname_run_seconds_total", info)),
         ),
     )

@@ -35,9 +35,8 @@ class Duration(msgspec.Struct, frozen=True):
 
 
 class InferenceStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """`success` and `fail` count requests, `compute_infer` counts runs of the runtime, each for many requests.
-
-    What is not measured by itself stays 0: waiting and the conversion of tensors are part of `success`.
+    """`success`, `fail` and `queue` count requests, `compute_input` and `compute_infer` runs, each for many
+    requests. `queue` is the time from the whole request to its run. Writing the answers is part of `success` alone.
     """
 
     success: Duration = Duration()
