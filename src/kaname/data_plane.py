@@ -26,11 +26,14 @@ from kaname.serving.gate import Gate
 from kaname.serving.http import connection_class
 from kaname.serving.json_codec import ProblemEndpoint
 from kaname.serving.loading import ArtefactLoader
+from kaname.serving.models_api import model_resources
 from kaname.serving.node import SWITCH_S, Alone, Node, Progress
 from kaname.serving.oip import api as oip_api
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
-from kaname.serving.snapshot import Snapshot
+from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.tfs import api as tfs_api
+from kaname.serving.tfs import documented as tfs_documented
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.progress import BoardProgress
@@ -218,22 +221,25 @@ class DataPlane:
         )
         resources = [
             *predict_resources(self.ask, lambda ref, version: self.node.version(ref, version)),
+            *model_resources(lambda: self.node.snapshot.models, self._answers),
+            *tfs_documented.resources(),
             *models_api.resources(stores.models, self.settled),
             *keys_api.resources(stores.keys),
             *predictions_api.resources(stores.predictions),
         ]
+        catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
+        authorize = oip_api.authorizer(site.authenticate)
         return application(
             gate=self.gate,
             site=site,
             guard=self._guard,
             resources=resources,
-            extra=oip_api.routes(
-                NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder),
-                oip_api.authorizer(site.authenticate),
-                ids=self._ids,
-                is_ready=self._is_ready,
-                max_rows=settings.inference.max_rows,
-            ),
+            extra=[
+                *oip_api.routes(
+                    catalog, authorize, ids=self._ids, is_ready=self._is_ready, max_rows=settings.inference.max_rows
+                ),
+                *tfs_api.routes(catalog, authorize, site.authenticate, ids=self._ids),
+            ],
             metrics_folder=self._metrics_folder,
             live_slots=self._live_slots,
             is_ready=self._is_ready,
@@ -242,6 +248,11 @@ class DataPlane:
 
     def _is_ready(self) -> bool:
         return self.node.ready and not self.gate.closing
+
+    def _answers(self, entry: ModelEntry) -> bool:
+        """Whether a model answers without loading first."""
+        promoted = entry.promoted
+        return entry.info.loaded and promoted is not None and self.node.is_ready(promoted)
 
     def _may_enter(self, fields: Fields) -> tuple[int, KanameError] | None:
         error = self._guard.refusal(fields.get(b"host"), fields.get(b"origin"))

@@ -11,6 +11,7 @@ import zlib
 from typing import Any, NamedTuple
 
 API = "/api/v1/models/flowers/predict"
+V1 = "/v1/models/flowers"
 V2 = "/v2/models/flowers/infer"
 ROW: dict[str, Any] = {"length": 5.1, "width": None, "petals": 1.4, "colour": "blue"}
 GOOD: dict[str, Any] = {"features": ROW}
@@ -78,6 +79,19 @@ def v2(*inputs: dict[str, Any], **fields: Any) -> bytes:
     return http({"inputs": list(inputs), **fields}, target=V2)
 
 
+def v1(body: object, verb: str = "predict", model: str = "flowers", *lines: str, **more: Any) -> bytes:
+    return http(body, *lines, target=f"/v1/models/{model}:{verb}", **more)
+
+
+def v1_rows(*rows: Any, model: str = "flowers") -> bytes:
+    return v1({"instances": list(rows)}, model=model)
+
+
+def v1_columns(model: str = "flowers", **changes: Any) -> bytes:
+    columns = {**{name: [value] * 2 for name, value in ROW.items()}, **changes} if model == "flowers" else changes
+    return v1({"inputs": columns}, model=model)
+
+
 def binary(blob: bytes, size: object = 16, length: str | None = None, **changes: Any) -> bytes:
     one = {k: v for k, v in x(**changes).items() if k != "data"} | {"parameters": {"binary_data_size": size}}
     head = json.dumps({"inputs": [one]}).encode()
@@ -89,6 +103,8 @@ def zipped(body: bytes, *lines: str) -> bytes:
     return http(body, "content-encoding: gzip", *lines)
 
 
+FORM = "application/x-www-form-urlencoded"
+V1_RAW = json.dumps({"instances": [ROW]}).encode()
 FLOATS = b"\0\0\x80\x3f" * 3 + b"\0\0\0\0"
 RAW = json.dumps(GOOD).encode()
 BOMB = gzip.compress(b" " * 5_000_000, mtime=0)
@@ -128,6 +144,48 @@ GOOD_CASES = [
     Case("v2 binary", binary(FLOATS), 200, ('"outputs"',)),
     Case("v2 version", http({"inputs": [x()]}, target="/v2/models/flowers/versions/next/infer"), 200, ('"next"',)),
     Case("v2 one output", v2(x(), outputs=[{"name": "label"}]), 200, ('"label"',)),
+    Case(
+        "v1 rows",
+        v1_rows(ROW, [1, 2, 3, "red"]),
+        200,
+        ('{"predictions":[{"label":0,"probabilities":[0.', '},{"label":'),
+    ),
+    Case("v1 columns", v1_columns(), 200, ('{"outputs":{"label":[0,0],"probabilities":[[0.',)),
+    Case("v1 columns without a nullable one", v1({"inputs": {"length": [1], "petals": [2], "colour": ["red"]}}), 200),
+    Case("v1 columns of one input", v1({"inputs": [ROW, [1, 2, 3, "red"]]}), 200, ('"label":[0,',)),
+    Case("v1 features in lists of one", v1_rows({k: [v] for k, v in ROW.items()}), 200, ('"label":0',)),
+    Case("v1 a signature's name", v1({"signature_name": "any", "instances": [ROW]}), 200, ('{"predictions":[{',)),
+    Case("v1 an unknown member", v1({"parameters": {}, "instances": [ROW]}), 200, ('"predictions"',)),
+    Case("v1 as curl says it", v1({"instances": [ROW]}, "predict", "flowers", "content-type: " + FORM), 200),
+    Case("v1 gzip", v1(gzip.compress(V1_RAW, mtime=0), "predict", "flowers", "content-encoding: gzip"), 200),
+    Case("v1 chunked", chunked(V1_RAW[:9], V1_RAW[9:], target=V1 + ":predict"), 200, ('"predictions"',)),
+    Case("v1 a version", v1({"instances": [ROW]}, model="flowers/versions/next"), 200, ('"predictions"',)),
+    Case("v1 promoted", v1({"instances": [ROW]}, model="flowers/labels/promoted"), 200, ('"predictions"',)),
+    Case("v1 a tag", v1({"instances": [ROW]}, model="flowers/labels/canary"), 200, ('"predictions"',)),
+    Case("v1 an escaped colon", http({"instances": [ROW]}, target=V1 + "%3Apredict"), 200, ('"predictions"',)),
+    Case("v1 classify", v1({"examples": [ROW, ROW]}, "classify"), 200, ('{"results":[[["a",0.', '],["b",', "]],[[")),
+    Case(
+        "v1 classify with a context",
+        v1({"context": {"colour": "red"}, "examples": [{"length": 1, "petals": 2}, ROW]}, "classify"),
+        200,
+        ('{"results":[[["a",',),
+    ),
+    Case("v1 regress", v1({"examples": [{"area": 2, "rooms": [3]}]}, "regress", "house"), 200, ('{"results":[6.0]}',)),
+    Case(
+        "v1 one output",
+        v1_rows({"area": 2, "rooms": 3}, [1, 1], model="house"),
+        200,
+        ('{"predictions":[[6.0],[1.0]]}',),
+    ),
+    Case("v1 one output's column", v1_columns("house", area=[2, 1], rooms=[3, 1]), 200, ('{"outputs":[[6.0],[1.0]]}',)),
+    Case("v1 base64", v1_rows({"b64": "w6k="}, model="scan"), 200, ('{"predictions":[{"b64":"w6k="}]}',)),
+    Case("v1 base64 by name", v1_rows({"image": {"b64": "w6k="}}, "w6k=", model="scan"), 200, ('"w6k="', '"dzZrPQ=="')),
+    Case(
+        "v1 base64 in a column", v1({"inputs": [{"b64": "w6k="}]}, model="scan"), 200, ('{"outputs":[{"b64":"w6k="}]}',)
+    ),
+    Case("v1 base64 in a row", v1_rows([{"b64": "w6k="}, "é"], model="words"), 200, ('{"predictions":[["é","é"]]}',)),
+    Case("v1 tensors", v1_rows({"a": [1, 2], "b": [3, 4]}, model="pair"), 200, ('{"predictions":[[4,6]]}',)),
+    Case("v1 whole tensors", v1_columns("pair", a=[[1, 2]], b=[[3, 4]]), 200, ('{"outputs":[[4,6]]}',)),
 ]
 
 _BODY = '"where":"body"'
@@ -256,6 +314,88 @@ API_CASES = [
     Case("a huge body", http(b" " * 20_001), 413, (_BODY, "20000"), stays=False),
     Case("a huge body, a given id", http(b" " * 20_001, "x-request-id: m"), 413, ('"request_id":"m"',), stays=False),
     Case("a huge chunked body", chunked(*[b" " * 5_000] * 5), 413, (_BODY, "20000"), stays=False),
+]
+
+V1_CASES = [
+    # the JSON itself
+    Case("v1 empty", http(target=V1 + ":predict"), 400, ("body",)),
+    Case("v1 no JSON", v1(b"{"), 400, ("body",)),
+    Case("v1 trailing bytes", v1(V1_RAW + b"}"), 400, ("body",)),
+    Case("v1 not UTF-8", v1(b'{"instances":[{"colour":"\xff"}]}'), 400, ("UTF-8", "0xff")),
+    Case("v1 nested deeply", v1(b'{"instances":' + b"[" * 9_000), 400),
+    Case("v1 a list", v1([]), 400, ("body", "found array", "expected object")),
+    Case("v1 NaN is no JSON", v1(b'{"instances":[[NaN,1,1,"red"]]}'), 400, ("body",)),
+    # what is asked
+    Case("v1 nothing", v1({}), 400, ("body", "nothing to predict", "instances")),
+    Case("v1 both", v1({"instances": [ROW], "inputs": [ROW]}), 400, ("body", "both given", "one of them")),
+    Case("v1 the body of another protocol", v1(GOOD), 400, ("nothing to predict", "inputs")),
+    Case("v1 instances null", v1({"instances": None}), 400, ("instances", "found null")),
+    Case("v1 instances an object", v1({"instances": ROW}), 400, ("instances", "found object")),
+    Case("v1 no rows", v1_rows(), 400, ("instances", "found 0", "1 to 50")),
+    Case("v1 too many rows", v1_rows(*[ROW] * 51), 413, ("instances", "found 51", "1 to 50")),
+    Case("v1 too many rows in columns", v1({"inputs": {k: [v] * 51 for k, v in ROW.items()}}), 413, ("inputs", "51")),
+    Case("v1 no columns", v1({"inputs": {k: [] for k in ROW}}), 400, ("inputs", "found 0")),
+    Case("v1 a signature's number", v1({"signature_name": 1, "instances": [ROW]}), 400, ("signature_name", "int")),
+    # rows
+    Case("v1 a feature missing", v1_rows({"length": 1}), 400, ("instances[0]", "petals")),
+    Case("v1 an unknown feature", v1_rows({**ROW, "petal": 1}), 400, ("instances[0]", "`petal`")),
+    Case("v1 null", v1_rows(ROW, {**ROW, "length": None}), 400, ("instances[1].length", "found null")),
+    Case("v1 a string for a number", v1_rows({**ROW, "length": "5"}), 400, ("instances[0].length", "found str")),
+    Case("v1 a list for a number", v1_rows({**ROW, "length": [1, 2]}), 400, ("instances[0].length", "found array")),
+    Case("v1 an unknown category", v1_rows({**ROW, "colour": "green"}), 400, ("instances[0].colour", "'green'", "red")),
+    Case("v1 beyond FP32", v1_rows({**ROW, "length": 1e39}), 400, ("instances[0].length", "1e+39", "FP32")),
+    Case("v1 too few cells", v1_rows([1, 2, 3]), 400, ("instances[0]", "length 4")),
+    Case("v1 a bare value", v1_rows(7), 400, ("instances[0]", "found int")),
+    Case("v1 base64 for a category", v1_rows({**ROW, "colour": {"b64": "AA=="}}), 400, ("colour", "found object")),
+    # columns
+    Case("v1 a column missing", v1({"inputs": {"length": [1]}}), 400, ("inputs", "petals")),
+    Case("v1 an unknown column", v1_columns(petal=[1, 1]), 400, ("inputs", "`petal`")),
+    Case("v1 a column that is none", v1_columns(length=1), 400, ("inputs.length", "found int", "array")),
+    Case("v1 columns of different rows", v1_columns(petals=[1]), 400, ("inputs.petals", "found 1", "expected 2")),
+    Case("v1 a wrong cell of a column", v1_columns(length=[1, "x"]), 400, ("inputs.length[1]", "found str")),
+    Case("v1 an unknown category in a column", v1_columns(colour=["red", "sky"]), 400, ("inputs.colour[1]", "'sky'")),
+    # tensors
+    Case("v1 an input missing", v1_rows({"a": [1, 2]}, model="pair"), 400, ("instances[0]", "`b`")),
+    Case("v1 a wrong shape", v1_rows({"a": [1], "b": [1, 2]}, model="pair"), 400, ("instances[0].a", "[2]")),
+    Case("v1 rows of different inputs", v1_columns("pair", a=[[1, 2]] * 2, b=[[1, 2]]), 400, ("inputs.b", "found 1")),
+    Case("v1 a ragged column", v1_columns("pair", a=[[1, 2], [1]], b=[[1, 2]] * 2), 400, ("inputs.a", "ragged")),
+    Case("v1 no base64", v1_rows({"b64": "?"}, model="scan"), 400, ("instances[0].b64", "base64")),
+    Case("v1 base64 that is a number", v1_rows({"b64": 1}, model="scan"), 400, ("instances[0].b64", "found int")),
+    Case("v1 neither text nor bytes", v1_rows({}, model="scan"), 400, ("instances[0]", "image or b64")),
+    Case("v1 more than base64", v1_rows([{"b64": "AA==", "x": 1}, ""], model="words"), 400, ("instances[0][0]", "`x`")),
+    # verbs
+    Case("v1 classify instances", v1({"instances": [ROW]}, "classify"), 400, ("body", "examples")),
+    Case("v1 classify nothing", v1({"examples": []}, "classify"), 400, ("examples", "found 0")),
+    Case(
+        "v1 a wrong example", v1({"examples": [ROW, {**ROW, "length": "x"}]}, "classify"), 400, ("examples[1].length",)
+    ),
+    Case("v1 a context that is a list", v1({"context": [], "examples": [ROW]}, "classify"), 400, ("context", "array")),
+    Case(
+        "v1 classify with a regression",
+        v1({"examples": [{"area": 1, "rooms": 1}]}, "classify", "house"),
+        400,
+        ("house",),
+    ),
+    Case("v1 regress with a classifier", v1({"examples": [ROW]}, "regress"), 400, ("flowers", "classification")),
+    Case("v1 an unknown verb", v1({"instances": [ROW]}, "explain"), 404, ("path", ":classify")),
+    Case("v1 no verb", http({"instances": [ROW]}, target=V1), 405, ("method", "GET")),
+    Case("v1 GET", http(method="GET", target=V1 + ":predict"), 405, ("method", "POST")),
+    # what is named, who asks
+    Case("v1 unknown model", v1({"instances": [ROW]}, model="flower"), 404, ("perhaps flowers",)),
+    Case("v1 unknown version", v1({"instances": [ROW]}, model="flowers/versions/9"), 404, ("1, next",)),
+    Case("v1 unknown label", v1({"instances": [ROW]}, model="flowers/labels/stable"), 404, ("promoted, canary",)),
+    Case("v1 no previous version", v1({"instances": [ROW]}, model="flowers/labels/previous"), 404, ("promoted",)),
+    Case("v1 label of an unknown model", v1({"instances": [ROW]}, model="flower/labels/x"), 404, ("perhaps flowers",)),
+    Case("v1 unknown resource", http(b"", target="/v1/guess"), 404, ("/v1/guess",)),
+    Case("v1 no key", v1({"instances": [ROW]}, key=None), 401, ("Authorization",)),
+    Case("v1 no scope", v1({"instances": [ROW]}, key="reader"), 403, ("predict:flowers",)),
+    Case("v1 unknown label, no key", v1({"instances": [ROW]}, model="flowers/labels/x", key=None), 401),
+    Case("v1 status without a key", http(method="GET", target=V1, key=None), 401, ("Authorization",)),
+    Case("v1 status of another model", http(method="GET", target="/v1/models/pair", key="poor"), 403, ("read",)),
+    Case("v1 wrong type", v1(V1_RAW, "predict", "flowers", "content-type: text/plain"), 415, ("content-type",)),
+    Case("v1 wrong encoding", v1(V1_RAW, "predict", "flowers", "content-encoding: br"), 415, ("content-encoding",)),
+    Case("v1 foreign Host", v1({"instances": [ROW]}, host="evil.example"), 403, ("Host",), stays=False),
+    Case("v1 huge body", v1(b" " * 20_001), 413, ("body",), stays=False),
 ]
 
 V2_CASES = [

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conformance import API_CASES, GOOD, GOOD_CASES, PARSER_CASES, V2, V2_CASES, Case, http
+from .conformance import API_CASES, GOOD, GOOD_CASES, PARSER_CASES, V1_CASES, V2, V2_CASES, Case, http
 from .world import Client, Response, World
 
-MALFORMED = [*API_CASES, *V2_CASES, *PARSER_CASES]
+MALFORMED = [*API_CASES, *V1_CASES, *V2_CASES, *PARSER_CASES]
 CASES = [*GOOD_CASES, *MALFORMED]
 V2_GOOD = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 0]}]}
 CLOSE = b"connection: close\r\n"
@@ -63,12 +63,13 @@ def test_both_doors_answer_alike_and_go_on(world: World, doors: dict[str, Client
 
 
 def check_form(case: Case, answer: Response) -> None:
-    """Errors of `/api` are problem documents, those of `/v2` the protocol's own; each names its cause."""
+    """Errors of `/api` are problem documents, those of `/v1` and `/v2` the protocols' own; each names its cause."""
     if answer.status == 200 or case.head_only:
         return
     assert 400 <= answer.status < 500
     document = json.loads(answer.body)
-    if b" /v2" in case.raw.partition(b"\r\n")[0]:
+    request_line = case.raw.partition(b"\r\n")[0]
+    if b" /v1" in request_line or b" /v2" in request_line:
         assert answer.headers[b"content-type"] == b"application/json"
         assert list(document) == ["error"]
         assert document["error"]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from kaname.call import Answer, Call, Outputs
-from kaname.serving.json_input import ONE
+from kaname.serving.json_rows import ONE
 from kaname.signature import Label, OutputSpec, Signature
 
 _encode = msgspec.json.encode

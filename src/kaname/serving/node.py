@@ -28,6 +28,7 @@ from kaname.serving.meters import DoorMeters, VersionMeters
 from kaname.serving.predict import Admission
 from kaname.serving.routes import Router
 from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.tfs.labels import labelled
 from kaname.settings import ModelConfig, Recording, Settings
 from kaname.signature import Signature
 from kaname.telemetry.metrics import Metrics
@@ -263,6 +264,10 @@ class Node:
             names = ", ".join(v.version for v in entry.versions)
             raise NotFound("no such version", where=f"{entry.info.name} version", found=version, expected=names)
         return found
+
+    def labelled(self, ref: str, label: str) -> VersionInfo:
+        """The version that a label stands for. Raises what `version` raises, and NotFound for an unknown label."""
+        return self.version(ref, labelled(self.entry(ref), label))
 
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version can answer without loading first."""

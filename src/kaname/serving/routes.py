@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import urllib.parse
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from kaname.call import Handler, Handlers, Step
 from kaname.clock import Clock
@@ -18,12 +19,32 @@ from kaname.serving.meters import DoorMeters, VersionMeters
 from kaname.serving.oip import codec as oip
 from kaname.serving.oip.codec import OipCodec
 from kaname.serving.predict import Admission, infer, observe
+from kaname.serving.tfs import codec as tfs
+from kaname.serving.tfs.codec import VERBS, TfsCodec, Verb
 from kaname.settings import ModelConfig, Settings
 
 
 def oip_refusal(error: KanameError, _: str, request_id: str, status: int | None) -> tuple[int, bytes, bytes]:
     """A refusal in the Open Inference Protocol's form, which names no path."""
     return oip.refusal(error, request_id, status)
+
+
+class Form(NamedTuple):
+    """One protocol: how it refuses, and its codec of a version with the most rows of a request."""
+
+    word: Refusal
+    codec: Callable[[VersionInfo, int], Codec]
+
+
+JSON = Form(refusal, lambda info, most: JsonCodec(info.signature, info.model, info.version, most))
+OIP = Form(oip_refusal, lambda info, most: OipCodec(info.signature, info.model, info.version, most))
+
+
+def _verb(verb: Verb) -> Form:
+    return Form(tfs.refusal, lambda info, most: TfsCodec(info.signature, info.model, verb, most))
+
+
+TFS: dict[str, Form] = {verb: _verb(verb) for verb in VERBS}
 
 
 class Facts(Protocol):
@@ -37,6 +58,7 @@ class Facts(Protocol):
 
     def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
+    def labelled(self, ref: str, label: str) -> VersionInfo: ...
     def want(self, info: VersionInfo) -> Resident: ...
     def config_of(self, info: VersionInfo) -> ModelConfig: ...
     def meters_of(self, info: VersionInfo) -> VersionMeters: ...
@@ -67,36 +89,63 @@ class Router:
     def _find(self, path: str) -> Endpoint | None:
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
-                return self._endpoint(path, ref, None, refusal)
+                return self._endpoint(path, ref, None, JSON)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
-                return self._endpoint(path, ref, version, refusal)
+                return self._endpoint(path, ref, version, JSON)
             case ["", "v2", "models", ref, "infer"]:
-                return self._endpoint(path, ref, None, oip_refusal)
+                return self._endpoint(path, ref, None, OIP)
             case ["", "v2", "models", ref, "versions", version, "infer"]:
-                return self._endpoint(path, ref, version, oip_refusal)
+                return self._endpoint(path, ref, version, OIP)
+            case ["", "v1", "models", *_]:
+                return self._find_verb(path)
+        return None
+
+    def _find_verb(self, path: str) -> Endpoint | None:
+        """The endpoint of a URL of TensorFlow Serving that ends in `:predict` or another verb."""
+        place, _, verb = path.rpartition(":")
+        form = TFS.get(verb)
+        if form is None:
+            return None
+        match place.split("/")[3:]:
+            case [ref]:
+                return self._endpoint(path, ref, None, form)
+            case [ref, "versions", version]:
+                return self._endpoint(path, ref, version, form)
+            case [ref, "labels", label]:
+                return self._endpoint(path, ref, label, form, labelled=True)
         return None
 
     def endpoint(self, ref: str, version: str | None, principal_of: PrincipalOf) -> Endpoint:
         """The JSON endpoint of a model for callers inside the process, who are who `principal_of` says."""
-        return self._endpoint(f"/api/v1/models/{ref}/predict", ref, version, refusal, principal_of)
+        return self._endpoint(f"/api/v1/models/{ref}/predict", ref, version, JSON, principal_of)
+
+    def by_name(self, form: Form, instance: str, ref: str, version: str | None, *, labelled: bool = False) -> Endpoint:
+        """The endpoint of a model for protocols that name it in the message; `instance` is what they call."""
+        return self._endpoint(instance, ref, version, form, labelled=labelled)
 
     def _endpoint(
-        self, path: str, ref: str, version: str | None, word: Refusal, principal_of: PrincipalOf | None = None
+        self,
+        path: str,
+        ref: str,
+        version: str | None,
+        form: Form,
+        principal_of: PrincipalOf | None = None,
+        *,
+        labelled: bool = False,
     ) -> Endpoint:
+        """`labelled`: `version` is not a version's name but a label for one."""
         facts = self._facts
         principal_of = principal_of or facts.principal_of
         try:
-            info = facts.version(ref, version)
+            info = facts.labelled(ref, version) if labelled and version else facts.version(ref, version)
         except KanameError as error:
-            return RefusingEndpoint(error, facts.name_of(ref), word, principal_of, facts.ids, facts.door_meters.count)
-        most = facts.settings.inference.max_rows
-        kind: type[JsonCodec | OipCodec] = JsonCodec if word is refusal else OipCodec
-        codec: Codec = kind(info.signature, info.model, info.version, most)
+            name = facts.name_of(ref)
+            return RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
         observed, steps = self._path(info)
         return PredictEndpoint(
             info=info,
             instance=path,
-            codec=codec,
+            codec=form.codec(info, facts.settings.inference.max_rows),
             observers=observed,
             path=steps,
             principal_of=principal_of,

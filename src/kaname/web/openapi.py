@@ -56,7 +56,7 @@ class _Schemas:
     def __init__(self, resources: list[Resource]) -> None:
         kinds: dict[object, None] = {Problem: None}
         for resource in resources:
-            for kind in (resource.body, resource.query, resource.answer):
+            for kind in (resource.body, resource.query, resource.answer, resource.error):
                 if kind is not None and not isinstance(kind, Upload):
                     kinds[kind] = None
         made, components = msgspec.json.schema_components(list(kinds), schema_hook=_schema_of, ref_template=_REF)
@@ -90,7 +90,7 @@ def _operation(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
         "summary": resource.summary,
         "description": " ".join(filter(None, (resource.description, _scope_text(resource)))),
         "tags": [resource.group],
-        "responses": {str(resource.status): _success(resource, schemas), "default": _PROBLEM},
+        "responses": {str(resource.status): _success(resource, schemas), "default": _refusal(resource, schemas)},
     }
     if resource.etag and resource.method == "GET":
         operation["responses"]["304"] = {"description": "Not changed since the ETag in If-None-Match."}
@@ -122,6 +122,13 @@ def _success(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
     if resource.etag:
         found["headers"] = {"ETag": {"description": "Changes with the resource.", "schema": {"type": "string"}}}
     return found
+
+
+def _refusal(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
+    if resource.error is None:
+        return _PROBLEM
+    content = {"application/json": {"schema": schemas.of(resource.error)}}
+    return {"description": "The request was not answered; `error` says why.", "content": content}
 
 
 def _path_parameters(resource: Resource) -> list[dict[str, Any]]:

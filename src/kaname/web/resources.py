@@ -99,6 +99,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     query: type[msgspec.Struct] = Nothing
     answer: object = None
     """Type of the answer's value; None: no body."""
+    error: object = None
+    """Type of a refusal in the protocol's own form; None: a problem document."""
     status: int = 200
     etag: bool = False
     """A GET answers with an ETag; a change honours If-Match."""

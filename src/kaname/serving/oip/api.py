@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
 
 from kaname import __version__
 from kaname.call import Principal
-from kaname.errors import Forbidden, InvalidInput, KanameError, NotFound
+from kaname.errors import Forbidden, InvalidInput, NotFound
 from kaname.ids import IdSource
 from kaname.serving.json_input import explain
 from kaname.serving.oip import describe
-from kaname.serving.oip.codec import refusal
 from kaname.serving.oip.messages import IndexRequest, RepositoryRequest
+from kaname.serving.oip.resource import Answered, Handle, Resource
 from kaname.serving.oip.types import EXTENSIONS, Authorize, Catalog, Scope
 from kaname.web import bodies
-from kaname.web.problems import internal
 
-LOG = logging.getLogger("kaname.oip")
 MOST_BYTES = 1024 * 1024
 ABSENT = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
 """First words of the paths of extensions that this server does not have."""
 T = TypeVar("T")
-
-
-class Answered(NamedTuple):
-    """Status and JSON of an answer; `content` of None: no body."""
-
-    status: int
-    content: Any
-
-
-Handle = Callable[[Request], Awaitable[Answered]]
 
 
 def authorizer(principal_of: Callable[[bytes | None], Principal]) -> Authorize:
@@ -72,8 +56,12 @@ def routes(
         *_server(is_ready, ids),
         *_repository(catalog, authorize, ids),
         *_models(catalog, authorize, ids, max_rows),
-        Route("/v2/{path:path}", _Resource({}, ids)),
+        Route("/v2/{path:path}", _resource({}, ids)),
     ]
+
+
+def _resource(handlers: dict[str, Handle], ids: IdSource, *, elsewhere: str = "") -> Resource:
+    return Resource(handlers, ids, _nothing, elsewhere=elsewhere)
 
 
 def _server(is_ready: Callable[[], bool], ids: IdSource) -> list[Route]:
@@ -88,9 +76,9 @@ def _server(is_ready: Callable[[], bool], ids: IdSource) -> list[Route]:
         return Answered(200 if found else 503, {"live": True, "ready": found})
 
     return [
-        Route("/v2", _Resource({"GET": server}, ids)),
-        Route("/v2/health/live", _Resource({"GET": live}, ids)),
-        Route("/v2/health/ready", _Resource({"GET": ready}, ids)),
+        Route("/v2", _resource({"GET": server}, ids)),
+        Route("/v2/health/live", _resource({"GET": live}, ids)),
+        Route("/v2/health/ready", _resource({"GET": ready}, ids)),
     ]
 
 
@@ -121,14 +109,14 @@ def _models(catalog: Catalog, authorize: Authorize, ids: IdSource, max_rows: int
         authorize(request, "read")
         return await _statistics(catalog, [version for entry in catalog.models() for version in entry.versions])
 
-    found = [Route("/v2/models/stats", _Resource({"GET": all_stats}, ids))]
+    found = [Route("/v2/models/stats", _resource({"GET": all_stats}, ids))]
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         found += [
-            Route(path, _Resource({"GET": about}, ids)),
-            Route(f"{path}/ready", _Resource({"GET": ready}, ids)),
-            Route(f"{path}/config", _Resource({"GET": config}, ids)),
-            Route(f"{path}/stats", _Resource({"GET": stats}, ids)),
-            Route(f"{path}/infer", _Resource({}, ids, elsewhere="POST")),
+            Route(path, _resource({"GET": about}, ids)),
+            Route(f"{path}/ready", _resource({"GET": ready}, ids)),
+            Route(f"{path}/config", _resource({"GET": config}, ids)),
+            Route(f"{path}/stats", _resource({"GET": stats}, ids)),
+            Route(f"{path}/infer", _resource({}, ids, elsewhere="POST")),
         ]
     return found
 
@@ -167,9 +155,9 @@ def _repository(catalog: Catalog, authorize: Authorize, ids: IdSource) -> list[R
         return Answered(200, None)
 
     return [
-        Route("/v2/repository/index", _Resource({"POST": index}, ids)),
-        Route("/v2/repository/models/{model}/load", _Resource({"POST": load}, ids)),
-        Route("/v2/repository/models/{model}/unload", _Resource({"POST": unload}, ids)),
+        Route("/v2/repository/index", _resource({"POST": index}, ids)),
+        Route("/v2/repository/models/{model}/load", _resource({"POST": load}, ids)),
+        Route("/v2/repository/models/{model}/unload", _resource({"POST": unload}, ids)),
     ]
 
 
@@ -182,50 +170,8 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise explain(error) from None
 
 
-class _Resource:
-    """All methods of one path, as an ASGI application; every error in the protocol's form."""
-
-    def __init__(self, handlers: dict[str, Handle], ids: IdSource, *, elsewhere: str = "") -> None:
-        self._handlers = handlers
-        self._allowed = ", ".join(sorted([*handlers, *([elsewhere] if elsewhere else [])]))
-        self._ids = ids
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        request_id = self._ids()
-        try:
-            response = await self._answer(request, request_id)
-        except ClientDisconnect:
-            return
-        except KanameError as error:
-            response = _refused(error, request_id)
-        except Exception as error:
-            LOG.exception("%s %s failed; request %s", request.method, request.url.path, request_id)
-            response = _refused(internal(error), request_id)
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request, request_id: str) -> Response:
-        handle = self._handlers.get("GET" if request.method == "HEAD" else request.method)
-        if handle is not None:
-            status, content = await handle(request)
-            body = b"" if content is None else msgspec.json.encode(content)
-            return Response(body, status, {"x-request-id": request_id}, "application/json")
-        if not self._allowed:
-            raise _nothing(request)
-        error = InvalidInput("no such method here", where="method", found=request.method, expected=self._allowed)
-        response = _refused(error, request_id, 405)
-        response.headers["allow"] = self._allowed
-        return response
-
-
 def _nothing(request: Request) -> NotFound:
     path = request.url.path
     if any(word in path.split("/") for word in ABSENT):
         return NotFound("this server does not have that extension", where=path, expected=", ".join(EXTENSIONS))
     return NotFound("no such resource", where="path", found=path, expected="a path of the Open Inference Protocol v2")
-
-
-def _refused(error: KanameError, request_id: str, status: int | None = None) -> Response:
-    status, head, body = refusal(error, request_id, status)
-    pairs = [line.split(b": ", 1) for line in head.split(b"\r\n") if line]
-    return Response(body, status, {name.decode(): value.decode("latin-1") for name, value in pairs})
