@@ -7,13 +7,17 @@ from pathlib import Path
 from kaname.access.answers import KeptAnswers
 from kaname.access.keys import Keys
 from kaname.clock import Clock, SystemClock
+from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations
 from kaname.models.registry import Models
+from kaname.models.types import VersionInfo
 from kaname.predictions.erasure import erase_everywhere
 from kaname.predictions.reader import PredictionReader
 from kaname.predictions.types import Subject
 from kaname.project import Files, Project
+from kaname.runtimes.catalog import open_session
+from kaname.runtimes.types import Session, SessionOptions
 from kaname.serving.snapshot import ModelEntry, Snapshot
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.events.lmdb.reader import LmdbReader
@@ -58,6 +62,12 @@ class Stores:
         number, rows = self.models.snapshot_rows()
         models = tuple(ModelEntry(info=info, versions=tuple(versions)) for info, versions in rows)
         return Snapshot(number=number, models=models, keys=tuple(self.keys.rows()))
+
+    def open_version(self, version: VersionInfo) -> Session:
+        """A session of a version, its artefact verified: for a run of its own, outside the server."""
+        self.artefacts.verify(version.artefact)
+        path = artefact_file(self.artefacts.path(version.artefact), version)
+        return open_session(version.runtime, path, version.signature, SessionOptions(threads=1))
 
     def writer(self, slot: int) -> LmdbWriter:
         """The writer of one slot of the event log. Raises Conflict when a live process has it."""

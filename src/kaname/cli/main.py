@@ -65,12 +65,13 @@ def serve(
     folder: Folder = Path(),
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port of gRPC; 0: none.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core at most.")] = None,
 ) -> None:
     """Apply what the folder declares and answer requests until stopped."""
     from kaname.cli.serve import run
 
-    given = {"server.host": host, "server.port": port, "server.workers": workers}
+    given = {"server.host": host, "server.port": port, "server.grpc_port": grpc_port, "server.workers": workers}
     raise typer.Exit(run(folder, {name: value for name, value in given.items() if value is not None}))
 
 
@@ -93,6 +94,40 @@ def apply(
     from kaname.cli.apply import run
 
     raise typer.Exit(run(folder, yes=yes, dry_run=dry_run, as_json=as_json))
+
+
+@app.command(rich_help_panel="Work")
+def predict(
+    name: Annotated[str, typer.Argument(help="Name or number of the model.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Option("--input", "-i", metavar="FILE", help="Rows: CSV, JSON lines or Parquet.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Answers, in any of the formats.", show_default=False)
+    ],
+    version: Annotated[str | None, typer.Option(help="The version; without, the one that answers.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Copy this column of the input; repeatable.")] = None,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Copy every column of the input.")] = False,
+    on_error: Annotated[str, typer.Option(help="With a bad row: fail, null (no answer) or skip (no row).")] = "fail",
+    input_format: Annotated[
+        str | None, typer.Option(help="csv, jsonl or parquet; without, as the ending says.")
+    ] = None,
+    output_format: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between the cells of a CSV input.", show_default=False)] = None,
+    null: Annotated[list[str] | None, typer.Option(help="A CSV cell that means null, as NA; repeatable.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that predict; without, one per core.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, in place of what an earlier run left.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict every row of a file; a run that was interrupted goes on where it was."""
+    from kaname.cli.predict import run
+
+    asked: dict[str, object] = {"keep": keep or [], "delimiter": delimiter, "nulls": null or []}
+    asked |= {"on_error": on_error, "input_format": input_format, "output_format": output_format, "keep_all": keep_all}
+    run(name, version, source, output, asked, threads=threads, restart=restart, as_json=as_json)
 
 
 @app.command(rich_help_panel=LOOK)

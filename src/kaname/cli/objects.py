@@ -56,6 +56,11 @@ def open_reader() -> PredictionReader:
     return _open().predictions
 
 
+def open_stores() -> Stores:
+    """All stores of the chosen project, until the command ends."""
+    return _open()
+
+
 def how_to_ask(version: VersionInfo, answers: bool) -> list[str]:
     """How a person asks a version of the chosen project with curl."""
     from kaname.cli.asking import lines

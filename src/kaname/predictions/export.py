@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from kaname.errors import MissingDependency
+from kaname.arrow import DataType, Schema, arrow
 from kaname.predictions.reader import EVERYTHING, PredictionReader, Query
 from kaname.predictions.types import Digest, Prediction
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
+PURPOSE = "export to Parquet"
 ROWS_AT_ONCE = 20_000
 INT64 = 2**63
 
@@ -29,11 +27,7 @@ def export_parquet(reader: PredictionReader, path: Path, query: Query = EVERYTHI
     values are such, JSON otherwise; a digest is `blake3:<hash>`. The record is read twice: for the types, and
     for the values. The file appears under its name when it is complete. Raises MissingDependency, OSError.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingDependency.of("pyarrow", "arrow", "export to Parquet") from error
+    a = arrow(PURPOSE)
     marks = reader.marks(query.model)
     kinds: dict[str, set[str]] = {}
     for row in _rows(reader.scan(query, until=marks)):
@@ -44,10 +38,10 @@ def export_parquet(reader: PredictionReader, path: Path, query: Query = EVERYTHI
     draft = path.with_name(path.name + ".draft")
     written = 0
     try:
-        with pq.ParquetWriter(draft, schema, compression="zstd") as file:
+        with a.parquet.ParquetWriter(draft, schema, compression="zstd") as file:
             for part in _parts(_rows(reader.scan(query, until=marks))):
                 rows = [{name: _fit(row.get(name), schema.field(name).type) for name in schema.names} for row in part]
-                file.write_table(pa.Table.from_pylist(rows, schema=schema))
+                file.write_table(a.pa.Table.from_pylist(rows, schema=schema))
                 written += len(rows)
         draft.replace(path)
     finally:
@@ -119,9 +113,8 @@ def _kind(value: object) -> str:
     return "json"
 
 
-def _schema(kinds: dict[str, set[str]]) -> pa.Schema:
-    import pyarrow as pa
-
+def _schema(kinds: dict[str, set[str]]) -> Schema:
+    pa = arrow(PURPOSE).pa
     columns: list[tuple[str, Any]] = [
         ("request_id", pa.string()),
         ("row", pa.int32()),
@@ -144,7 +137,7 @@ def _schema(kinds: dict[str, set[str]]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _fit(value: object, kind: pa.DataType) -> object:
+def _fit(value: object, kind: DataType) -> object:
     """`value` for a column; text columns take anything, as JSON. Whole numbers beside fractions are rounded to doubles,
     which pyarrow refuses to do."""
     if value is None or isinstance(value, str):
