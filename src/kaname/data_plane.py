@@ -8,14 +8,14 @@ import logging
 from collections.abc import MutableSequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from kaname import ids as id_sources
 from kaname.access import api as keys_api
 from kaname.access.levels import Levels
 from kaname.access.principals import Buckets
 from kaname.call import Principal
-from kaname.errors import CorruptData, KanameError
+from kaname.errors import CorruptData, KanameError, MissingDependency
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
@@ -45,6 +45,9 @@ from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
 from kaname.web.problems import status_of
 
+if TYPE_CHECKING:
+    from kaname.serving.grpc.server import GrpcServer
+
 LOG = logging.getLogger("kaname.data_plane")
 DRAIN_LOOK_S = 0.01
 SHORTFALLS = ("dropped", "sampled_out", "refused", "failures", "lost")
@@ -57,10 +60,13 @@ class DataPlane:
     Construct it anywhere; `start` and what follows belong to one event loop. Without a `board` it is alone.
     """
 
-    def __init__(self, stores: Stores, slot: int = 0, board: Board | None = None) -> None:
+    def __init__(self, stores: Stores, slot: int = 0, board: Board | None = None, grpc_port: int = 0) -> None:
+        """`grpc_port`: where to answer gRPC as well; 0: nowhere."""
         settings = stores.project.settings
         self._stores = stores
         self._slot = slot
+        self._grpc_port = grpc_port
+        self._grpc: GrpcServer | None = None
         self._board = board
         root = stores.project.root
         self._first_loads = None if board is None else FirstLoads(first_loads_path(root), board, slot)
@@ -102,6 +108,26 @@ class DataPlane:
         self._watching = self._loop.create_task(self._watcher.run())
         await self._join()
         self.gate.start()
+        if self._grpc_port:
+            self._grpc = self._start_grpc()
+
+    def _start_grpc(self) -> GrpcServer:
+        try:
+            from kaname.serving.grpc.server import GrpcServer
+        except ModuleNotFoundError as error:
+            raise MissingDependency.of(error.name or "grpcio", "grpc", "server.grpc_port") from error
+        settings = self._stores.project.settings
+        server = GrpcServer(
+            node=self.node,
+            gate=self.gate,
+            catalog=self._catalog,
+            principal_of=lambda header: self.node.principals.of(header),
+            ids=self._ids,
+            is_ready=self._is_ready,
+            max_rows=settings.inference.max_rows,
+        )
+        server.start(settings.server.host, self._grpc_port)
+        return server
 
     async def _join(self) -> None:
         """Catch up with what the other workers answer from already."""
@@ -116,9 +142,12 @@ class DataPlane:
     async def drain(self, timeout_s: float) -> None:
         """Answers say `connection: close` from now on; returns when no request is in progress."""
         self.gate.closing = True
+        leaving = None if self._grpc is None else self._loop.create_task(self._grpc.drain(timeout_s))
         until = self._loop.time() + timeout_s
         while any(connection.busy for connection in self.gate.connections) and self._loop.time() < until:
             await asyncio.sleep(DRAIN_LOOK_S)
+        if leaving is not None:
+            await leaving
 
     async def stop(self) -> None:
         """Write out the record, release sessions and files."""
@@ -127,6 +156,8 @@ class DataPlane:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         self.gate.stop()
+        if self._grpc is not None:
+            self._grpc.stop()
         await self.node.close()
         await asyncio.to_thread(self._recorder.stop)
         self._writer.close()
@@ -227,7 +258,7 @@ class DataPlane:
             *keys_api.resources(stores.keys),
             *predictions_api.resources(stores.predictions),
         ]
-        catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
+        catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)
         return application(
             gate=self.gate,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +19,7 @@ import uvloop
 
 from kaname.access.principals import everybody
 from kaname.data_plane import DataPlane
-from kaname.errors import Conflict, CorruptData, InvalidInput, Unavailable
+from kaname.errors import Conflict, CorruptData, InvalidInput, MissingDependency, Unavailable
 from kaname.models.reconcile import Doing
 from kaname.project import Project, find, load_valid
 from kaname.serving.predict_api import PredictAnswer
@@ -26,6 +28,7 @@ from kaname.serving.workers.board import Board
 from kaname.serving.workers.lock import ProjectLock
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
+from kaname.settings import ServerSettings
 from kaname.stores import Stores, database_file, snapshot_file
 from kaname.telemetry import logs
 from kaname.terminal import working
@@ -147,7 +150,8 @@ def free_slot(stores: Stores) -> int:
 
 def build_worker(project: Path, slot: int, board: Board) -> Worker:
     """The application of one worker process."""
-    return DataPlane(Stores(load_valid(project, os.environ), patient=True), slot, board)
+    loaded = load_valid(project, os.environ)
+    return DataPlane(Stores(loaded, patient=True), slot, board, loaded.settings.server.grpc_port)
 
 
 def apply_declared(stores: Stores, who: str, doing: Doing = nullcontext) -> list[str]:
@@ -168,10 +172,38 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     loaded = load_valid(project, os.environ)
     lock = ProjectLock(project)
     try:
+        _check_grpc(loaded.settings.server)
         _prepare(loaded)
         return _supervisor(loaded, lock).run()
     finally:
         lock.release()
+
+
+def _check_grpc(server: ServerSettings) -> None:
+    """Raise what would keep the workers from answering gRPC: they share the port, so none of them would notice that
+    somebody else has it."""
+    if not server.grpc_port:
+        return
+    if not _installed("grpc", "google.protobuf"):
+        raise MissingDependency.of("grpcio", "grpc", "server.grpc_port")
+    address = f"{server.host}:{server.grpc_port}"
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            server.host, server.grpc_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(place)
+    except OSError as error:
+        found = f"{address}: {error.strerror or error}"
+        raise InvalidInput("the server cannot listen there", where="server.grpc_port", found=found) from error
+
+
+def _installed(*modules: str) -> bool:
+    try:
+        return all(find_spec(name) for name in modules)
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _prepare(project: Project) -> None:

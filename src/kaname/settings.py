@@ -25,6 +25,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Address to bind. Anything but loopback needs `access.authentication: required`."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     """TCP port; 0 picks a free one."""
+    grpc_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """TCP port of the gRPC protocols; 0: none. Needs the extra `grpc`."""
+    grpc_calls: Count = 64
+    """gRPC calls that a worker reads and waits for at once, each on a thread; others wait their turn."""
+    grpc_streams: Count = 16
+    """gRPC streams open at once per worker, each on threads of its own; one more is refused."""
     workers: Count = 1
     """Worker processes; one per core is the most that helps."""
     max_body_bytes: Bytes = 64 * 1024 * 1024
@@ -39,6 +45,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Time in which a request's body must arrive."""
     keep_alive_ms: Millis = 75_000
     """Idle time after which a connection is closed."""
+    stream_lines: Count = 64
+    """Lines of one stream of predictions in progress at once."""
+    stream_line_bytes: Bytes = 1024 * 1024
+    """Longest line of a stream of predictions, and bytes of its lines in progress."""
     drain_ms: Millis = 30_000
     """Longest wait for requests in progress after SIGTERM."""
     inflight_bytes: Bytes = 512 * 1024 * 1024
@@ -71,6 +81,8 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Runs in progress at once on threads, over all models of a worker."""
     max_rows: Count = 100_000
     """Most rows in one request."""
+    streams: Count = 8
+    """Answers that a worker gives piece by piece at once, each on a thread of its own."""
 
 
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from kaname.ids import IdSource
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
 from kaname.inference.residency import Residency, Resident
+from kaname.inference.streams import Streams
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Profile, Session
@@ -124,6 +125,7 @@ class Node:
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
         self.residency = Residency(self._open, self._make_lane, self._deadlines)
+        self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
         self._bringing: asyncio.Task[None] | None = None
         self._router = Router(self)
@@ -230,6 +232,11 @@ class Node:
         status, _, answer = await reply.answered
         return status, answer
 
+    def router(self) -> Router:
+        """What answers now, for doors that name models otherwise than by URL; another one after each switch."""
+        self.gate.turn()
+        return self._router
+
     # --- facts for the protocols ------------------------------------------------------------------------
 
     @property
@@ -264,6 +271,10 @@ class Node:
             names = ", ".join(v.version for v in entry.versions)
             raise NotFound("no such version", where=f"{entry.info.name} version", found=version, expected=names)
         return found
+
+    def events(self, path: str, ref: str, version: str | None) -> Endpoint:
+        """The endpoint of a model whose answers come piece by piece, under the URL `path`."""
+        return self._router.events(path, ref, version)
 
     def labelled(self, ref: str, label: str) -> VersionInfo:
         """The version that a label stands for. Raises what `version` raises, and NotFound for an unknown label."""
@@ -330,6 +341,7 @@ class Node:
         if self._bringing is not None:
             self._bringing.cancel()
             await asyncio.wait([self._bringing])
+        await asyncio.to_thread(self.streams.close)
         await self.residency.close()
         self._deadlines.close()
         await asyncio.to_thread(self._crew.close)

@@ -25,7 +25,8 @@ START_S = 60.0
 class Served:
     """A project's data plane behind a socket, on a thread of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, grpc_port: int = 0) -> None:
+        self.grpc_port = grpc_port
         (folder / "kaname.yaml").write_text("name: oip\ninference: {max_rows: 2000}\n")
         self.stores = Stores(load_valid(folder, os.environ))
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -62,7 +63,7 @@ class Served:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._leave = asyncio.Event()
-        plane = self.plane = DataPlane(self.stores)
+        plane = self.plane = DataPlane(self.stores, grpc_port=self.grpc_port)
         await plane.start()
         server = HttpServer(plane, {0: self.socket}, 128)
         await server.accept_from({0})

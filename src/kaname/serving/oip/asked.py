@@ -67,7 +67,10 @@ class Reader:
 
     def _read(self, raw_parameters: bytes, raw_outputs: bytes) -> Asked:
         parameters = _decoded(self._parameters, raw_parameters, "parameters") or {}
-        requested: list[RequestedOutput] = _decoded(self._outputs, raw_outputs, "outputs") or []
+        return self.of(parameters, _decoded(self._outputs, raw_outputs, "outputs") or [])
+
+    def of(self, parameters: dict[str, Any], requested: list[RequestedOutput]) -> Asked:
+        """The same, of fields that have been decoded."""
         _refuse_state(parameters)
         binary = _flag(parameters, "binary_data_output", False, "parameters")
         timeout_us = _count(parameters, "timeout", "parameters", least=0)
