@@ -37,15 +37,17 @@ def methods(
 
     def watch(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
         access.open(context)
+        left = threading.Event()
+        if not context.add_callback(left.set):
+            return
         said = None
-        while context.is_active():
+        while not left.is_set():
             found = status(request.service)
             if found != said:
                 said = found
                 yield RESPONSE(status=found)
-            if closing.wait(LOOK_S):
-                if said != NOT_SERVING:
-                    yield RESPONSE(status=status(request.service))
+            if closing.is_set():
                 return
+            left.wait(LOOK_S)
 
     return {f"/{SERVICE}/Check": rpcs.unary(REQUEST, check), f"/{SERVICE}/Watch": rpcs.watch(REQUEST, watch)}
