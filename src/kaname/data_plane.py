@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from starlette.routing import BaseRoute
+
 from kaname import ids as id_sources
 from kaname.access import api as keys_api
 from kaname.access.levels import Levels
@@ -32,6 +34,10 @@ from kaname.serving.oip import api as oip_api
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
 from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.streams import api as streams_api
+from kaname.serving.streams.beginning import StreamGuard
+from kaname.serving.streams.events import EventStreams
+from kaname.serving.streams.ndjson import LineStreams
 from kaname.serving.tfs import api as tfs_api
 from kaname.serving.tfs import documented as tfs_documented
 from kaname.serving.workers.board import Board
@@ -252,6 +258,7 @@ class DataPlane:
         )
         resources = [
             *predict_resources(self.ask, lambda ref, version: self.node.version(ref, version)),
+            *streams_api.resources(),
             *model_resources(lambda: self.node.snapshot.models, self._answers),
             *tfs_documented.resources(),
             *models_api.resources(stores.models, self.settled),
@@ -270,6 +277,7 @@ class DataPlane:
                     catalog, authorize, ids=self._ids, is_ready=self._is_ready, max_rows=settings.inference.max_rows
                 ),
                 *tfs_api.routes(catalog, authorize, site.authenticate, ids=self._ids),
+                *self._streams(site),
             ],
             metrics_folder=self._metrics_folder,
             live_slots=self._live_slots,
@@ -279,6 +287,18 @@ class DataPlane:
 
     def _is_ready(self) -> bool:
         return self.node.ready and not self.gate.closing
+
+    def _streams(self, site: Site) -> list[BaseRoute]:
+        guard = StreamGuard(self.gate, site.authenticate, self.node.version)
+        events = EventStreams(
+            guard,
+            self.node.events,
+            self.node.version,
+            ids=self._ids,
+            clock=self._clock,
+            max_body_bytes=self._stores.project.settings.server.max_body_bytes,
+        )
+        return streams_api.routes(LineStreams(self.gate, guard, self._ids), events)
 
     def _answers(self, entry: ModelEntry) -> bool:
         """Whether a model answers without loading first."""

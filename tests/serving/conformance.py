@@ -383,8 +383,8 @@ V1_CASES = [
     # what is named, who asks
     Case("v1 unknown model", v1({"instances": [ROW]}, model="flower"), 404, ("perhaps flowers",)),
     Case("v1 unknown version", v1({"instances": [ROW]}, model="flowers/versions/9"), 404, ("1, next",)),
-    Case("v1 unknown label", v1({"instances": [ROW]}, model="flowers/labels/stable"), 404, ("promoted, canary",)),
-    Case("v1 no previous version", v1({"instances": [ROW]}, model="flowers/labels/previous"), 404, ("promoted",)),
+    Case("v1 unknown label", v1({"instances": [ROW]}, model="flowers/labels/stable"), 404, ("promoted", "canary")),
+    Case("v1 no previous version", v1({"instances": [ROW]}, model="house/labels/previous"), 404, ("promoted",)),
     Case("v1 label of an unknown model", v1({"instances": [ROW]}, model="flower/labels/x"), 404, ("perhaps flowers",)),
     Case("v1 unknown resource", http(b"", target="/v1/guess"), 404, ("/v1/guess",)),
     Case("v1 no key", v1({"instances": [ROW]}, key=None), 401, ("Authorization",)),
@@ -443,6 +443,39 @@ V2_CASES = [
     Case("v2 huge body", http(b" " * 20_001, target=V2), 413, ("body",), stays=False),
     Case("v2 GET", http(method="GET", target=V2), 405, ("POST",)),
     Case("v2 unknown resource", http(target="/v2/models/flowers/guess"), 404),
+]
+
+STREAM = API + "/stream"
+EVENTS = API + "/events"
+TELL = "/api/v1/models/teller/predict/events"
+NDJSON = "content-type: application/x-ndjson"
+
+STREAM_CASES = [
+    Case("stream unknown model", http(GOOD, target="/api/v1/models/flower/predict/stream"), 404, ("perhaps flowers",)),
+    Case(
+        "stream unknown version",
+        http(GOOD, target="/api/v1/models/flowers/versions/9/predict/stream"),
+        404,
+        ("1, next",),
+    ),
+    Case("stream no key", http(GOOD, NDJSON, target=STREAM, key=None), 401, ("Authorization",)),
+    Case("stream no key, unknown model", http(GOOD, target="/api/v1/models/x/predict/stream", key=None), 401),
+    Case("stream no scope", http(GOOD, NDJSON, target=STREAM, key="reader"), 403, ("predict:flowers",)),
+    Case("stream plain JSON", http(GOOD, "content-type: application/json", target=STREAM), 415, ("content-type",)),
+    Case("stream gzip", http(b"", NDJSON, "content-encoding: gzip", target=STREAM), 415, ("content-encoding",)),
+    Case("stream foreign Host", http(GOOD, NDJSON, target=STREAM, host="evil.example"), 403, ("Host",)),
+    Case("stream GET", http(method="GET", target=STREAM), 405, ("method", "POST")),
+    Case("events of a model without", http(GOOD, target=EVENTS), 400, ('"where":"flowers"', "onnx", "`stream`")),
+    Case("events no JSON", http(b"{", target=TELL), 400, ('"where":"body"', "truncated")),
+    Case("events nothing", http({}, target=TELL), 400, ("nothing to predict",)),
+    Case("events a wrong feature", http({"features": {"count": "x"}}, target=TELL), 400, ("features.count", "str")),
+    Case("events a wrong type", http(GOOD, "content-type: text/plain", target=TELL), 415, ("content-type",)),
+    Case("events a wrong deadline", http(GOOD, "x-request-timeout-ms: x", target=TELL), 400, ("timeout",)),
+    Case("events unknown model", http(GOOD, target="/api/v1/models/flower/predict/events"), 404, ("perhaps",)),
+    Case("events no key", http(GOOD, target=TELL, key=None), 401, ("Authorization",)),
+    Case("events no scope", http({"features": [1]}, target=TELL, key="poor"), 403, ("predict:teller",)),
+    Case("events huge body", http(b" " * 20_001, target=TELL), 413, ("20000",)),
+    Case("events GET", http(method="GET", target=TELL), 405, ("method", "POST")),
 ]
 
 _LINES = [f"x-{i}: y" for i in range(60)]

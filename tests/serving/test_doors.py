@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conformance import API_CASES, GOOD, GOOD_CASES, PARSER_CASES, V1_CASES, V2, V2_CASES, Case, http
+from .conformance import API_CASES, GOOD, GOOD_CASES, PARSER_CASES, STREAM_CASES, V1_CASES, V2, V2_CASES, Case, http
 from .world import Client, Response, World
 
-MALFORMED = [*API_CASES, *V1_CASES, *V2_CASES, *PARSER_CASES]
+MALFORMED = [*API_CASES, *STREAM_CASES, *V1_CASES, *V2_CASES, *PARSER_CASES]
 CASES = [*GOOD_CASES, *MALFORMED]
 V2_GOOD = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 0]}]}
 CLOSE = b"connection: close\r\n"

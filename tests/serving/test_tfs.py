@@ -76,7 +76,7 @@ def test_status_serves_clients_of_both_servers(client: httpx.Client) -> None:
     for path in ("versions/1", "labels/promoted"):
         one = client.get(f"/v1/models/flowers/{path}").json()
         assert [found["version"] for found in one["model_version_status"]] == ["1"]
-    assert client.get("/v1/models").json() == {"models": ["flowers", "house", "pair", "scan", "words"]}
+    assert client.get("/v1/models").json() == {"models": ["flowers", "house", "pair", "scan", "teller", "words"]}
 
 
 def test_an_unloaded_model_says_so(world: World, client: httpx.Client) -> None:
@@ -137,7 +137,9 @@ def test_class_labels_and_health(world: World, client: httpx.Client) -> None:
     assert client.get("/label/flowers").json() == ["a", "b", "c"]
     assert client.get("/label/pair").json() == []
     assert client.get("/label/flower").status_code == 404
-    assert client.get("/health/all").json() == dict.fromkeys(("flowers", "house", "pair", "scan", "words"), "ok")
+    assert client.get("/health/all").json() == dict.fromkeys(
+        ("flowers", "house", "pair", "scan", "teller", "words"), "ok"
+    )
     with _client(world, world.poor) as poor:
         assert poor.get("/health/all").json() == {"flowers": "ok"}
         assert poor.get("/v1/models").json() == {"models": ["flowers"]}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import uvicorn
 import uvloop
@@ -28,6 +29,7 @@ from kaname.models.importing.types import Imported, ImportRequest
 from kaname.models.registry import Models
 from kaname.models.types import RuntimeChoice
 from kaname.project import load_valid
+from kaname.runtimes.python import MANIFEST, PythonManifest
 from kaname.runtimes.types import Profile
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.stores import Stores
@@ -87,6 +89,35 @@ SCAN = Signature(
     inputs=(TensorSpec(name="image", datatype="BYTES", shape=(-1,)),),
     outputs=(OutputSpec(name="echo_bytes", datatype="BYTES", shape=(-1,)),),
 )
+
+TELLER = Signature(
+    task="other",
+    inputs=(TensorSpec(name="count", datatype="INT64", shape=(-1, 1)),),
+    outputs=(OutputSpec(name="text", datatype="BYTES", shape=(-1,)),),
+    features=(Feature(name="count", datatype="INT64"),),
+)
+TELLER_CODE = """
+import threading, time
+import numpy as np
+
+class Model:
+    def predict(self, batch):
+        return np.array([b"whole"] * len(batch["count"]), dtype=object)
+
+    def stream(self, batch):
+        count = int(batch["count"][0, 0])  # below 0: that many pieces, then a fault; from 1000: without end, slowly
+        try:
+            for number in range(1, abs(count) + 1):
+                yield np.array([f"piece {number}"] * len(batch["count"]), dtype=object)
+                if count >= 1000:
+                    time.sleep(0.002)
+            if count < 0:
+                raise RuntimeError("out of words")
+            if count == 0:
+                yield np.array(["one", "too", "many"], dtype=object)
+        finally:
+            threading.current_thread().closed = True
+"""
 
 
 def flowers(path: Path) -> Path:
@@ -153,12 +184,20 @@ def scan(path: Path) -> Path:
     )
 
 
+def teller(path: Path) -> Path:
+    """A Python model that yields."""
+    path.with_name("model.py").write_text(TELLER_CODE)
+    path.with_name(MANIFEST).write_bytes(msgspec.json.encode(PythonManifest(class_name="Model")))
+    return path.with_name("model.py")
+
+
 MADE: dict[str, tuple[Callable[[Path], Path], Signature]] = {
     "flowers": (flowers, FLOWERS),
     "pair": (pair, PAIR),
     "words": (words, WORDS),
     "house": (house, HOUSE),
     "scan": (scan, SCAN),
+    "teller": (teller, TELLER),
 }
 
 
@@ -166,14 +205,15 @@ def import_made(request: ImportRequest, workdir: Path) -> Imported:
     """The importer of these models: their signatures are known."""
     make, signature = MADE[request.name]
     folder = Path(tempfile.mkdtemp(dir=workdir))
-    make(folder / "model.onnx")
+    file = make(folder / "model.onnx").name
+    runtime = "python" if file == "model.py" else "onnx"
     return Imported(
         files=folder,
-        source="onnx",
-        runtime="onnx",
+        source=runtime,
+        runtime=runtime,
         signature=signature,
         profile=PROFILE,
-        choices=(RuntimeChoice(runtime="onnx", file="model.onnx", chosen=True),),
+        choices=(RuntimeChoice(runtime=runtime, file=file, chosen=True),),
         sample=None,
         notes=(),
     )

@@ -67,6 +67,11 @@ class Lane:
         self._on_idle: Callable[[], None] | None = None
 
     @property
+    def session(self) -> Session:
+        """What runs the batches, for streams, which run beside them."""
+        return self._session
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for the runtime."""
         return len(self._pending)

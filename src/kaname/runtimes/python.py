@@ -8,15 +8,18 @@ The contract of the class::
 
         def load(self, folder: Path) -> None: ...  # optional: called once before the first prediction
         def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray] | np.ndarray: ...
+        def stream(self, batch): ...              # optional: yields what `predict` returns, as far as it has come
 
 `batch` holds each input under its name, rows first; BYTES inputs are object arrays of `bytes`. `predict` returns
-each output under its name, or the only output by itself, with one row per input row.
+each output under its name, or the only output by itself, with one row per input row. `stream` is called from threads of
+their own, several at a time and beside `predict`: what they share needs a lock.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -49,24 +52,40 @@ class PythonManifest(msgspec.Struct, frozen=True, kw_only=True):
 class PythonSession:
     """One instance of the class, called by one thread at a time."""
 
-    __slots__ = ("_inputs", "_model", "_outputs")
+    __slots__ = ("_inputs", "_model", "_outputs", "streams")
 
     def __init__(self, model: Predictor, signature: Signature) -> None:
         self._model = model
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = signature.outputs
+        self.streams = callable(getattr(model, "stream", None))
 
     def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """See `Session.run`; raises what the model raises, ModelFailed when its answer is not what it declared."""
         with np.errstate(over="warn"):  # numpy's default: the strictness with which inputs are converted ends here
             answer = self._model.predict(dict(zip(self._inputs, inputs, strict=True)))
+        return self._declared(answer, "predict")
+
+    def stream(self, inputs: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        """See `Streaming.stream`; raises what the model raises, ModelFailed when a piece is not what it declared."""
+        pieces: Iterator[object] = iter(self._model.stream(dict(zip(self._inputs, inputs, strict=True))))  # type: ignore[attr-defined]  # `streams` says that it has it
+        try:
+            for piece in pieces:
+                yield self._declared(piece, "stream")
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+
+    def _declared(self, answer: object, method: str) -> tuple[Tensor, ...]:
+        """What a method gave, as the outputs of the signature."""
         if not isinstance(answer, dict):
             if len(self._outputs) != 1:
-                raise ModelFailed("predict must name its outputs", expected=str([s.name for s in self._outputs]))
+                raise ModelFailed(f"{method} must name its outputs", expected=str([s.name for s in self._outputs]))
             return (_as_declared(answer, self._outputs[0]),)
         missing = [spec.name for spec in self._outputs if spec.name not in answer]
         if missing:
-            raise ModelFailed("predict left out outputs", found=str(list(answer)), expected=str(missing))
+            raise ModelFailed(f"{method} left out outputs", found=str(list(answer)), expected=str(missing))
         return tuple(_as_declared(answer[spec.name], spec) for spec in self._outputs)
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,6 +24,20 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Release the memory; the session is not used afterwards."""
+
+
+@runtime_checkable
+class Streaming(Session, Protocol):
+    """A session that can also answer piece by piece."""
+
+    streams: bool
+    """Whether this version does."""
+
+    def stream(self, inputs: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+        """Outputs as `run` gives them, again and again; each time as far as the answer has come.
+
+        Called from threads of their own, several at a time and beside `run`.
+        """
 
 
 class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):

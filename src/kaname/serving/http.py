@@ -296,6 +296,8 @@ class Connection(OrderedConnection):
 
     def _late_body(self) -> None:
         if self._endpoint is None:
+            if "long_body" in self.scope["state"] and not self.cycle.response_complete:
+                return  # a stream of predictions, which watches the time itself
             self.transport.close()
         else:
             self._refuse_bytes(408, "the request's body did not arrive in time")

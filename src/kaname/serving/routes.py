@@ -11,6 +11,7 @@ from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
 from kaname.inference.residency import Residency, Resident
+from kaname.inference.streams import Streams
 from kaname.models.types import VersionInfo
 from kaname.serving.endpoint import Codec, PredictEndpoint, PrincipalOf, Refusal, RefusingEndpoint
 from kaname.serving.exchange import Endpoint
@@ -54,6 +55,7 @@ class Facts(Protocol):
     clock: Clock
     ids: IdSource
     residency: Residency
+    streams: Streams
     door_meters: DoorMeters
 
     def name_of(self, ref: str) -> str: ...
@@ -74,6 +76,7 @@ class Router:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._endpoints: dict[str, Endpoint] = {}
+        self._streamed: dict[str, Endpoint] = {}
         self._paths: dict[int, tuple[Handlers, Step]] = {}
 
     def find(self, target: bytes) -> Endpoint | None:
@@ -115,6 +118,15 @@ class Router:
                 return self._endpoint(path, ref, label, form, labelled=True)
         return None
 
+    def events(self, path: str, ref: str, version: str | None) -> Endpoint:
+        """The endpoint of a model whose answers come piece by piece, under the URL `path`."""
+        known = self._streamed.get(path)
+        if known is None:
+            known = self._endpoint(path, ref, version, JSON, streamed=True)
+            if known.lasting:
+                self._streamed[path] = known
+        return known
+
     def endpoint(self, ref: str, version: str | None, principal_of: PrincipalOf) -> Endpoint:
         """The JSON endpoint of a model for callers inside the process, who are who `principal_of` says."""
         return self._endpoint(f"/api/v1/models/{ref}/predict", ref, version, JSON, principal_of)
@@ -132,6 +144,7 @@ class Router:
         principal_of: PrincipalOf | None = None,
         *,
         labelled: bool = False,
+        streamed: bool = False,
     ) -> Endpoint:
         """`labelled`: `version` is not a version's name but a label for one."""
         facts = self._facts
@@ -142,6 +155,8 @@ class Router:
             name = facts.name_of(ref)
             return RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
         observed, steps = self._path(info)
+        if streamed:
+            steps = facts.admission_of(info).step(facts.streams.step(facts.want(info)))
         return PredictEndpoint(
             info=info,
             instance=path,

@@ -118,7 +118,7 @@ def _scope_text(resource: Resource) -> str:
 def _success(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {"description": "Done." if resource.answer is None else "The answer."}
     if resource.answer is not None:
-        found["content"] = {"application/json": {"schema": schemas.of(resource.answer)}}
+        found["content"] = {resource.media: {"schema": schemas.of(resource.answer)}}
     if resource.etag:
         found["headers"] = {"ETag": {"description": "Changes with the resource.", "schema": {"type": "string"}}}
     return found

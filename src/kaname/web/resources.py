@@ -99,6 +99,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     query: type[msgspec.Struct] = Nothing
     answer: object = None
     """Type of the answer's value; None: no body."""
+    media: str = "application/json"
+    """Media type of the answer."""
     error: object = None
     """Type of a refusal in the protocol's own form; None: a problem document."""
     status: int = 200
