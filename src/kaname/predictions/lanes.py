@@ -16,6 +16,7 @@ from kaname.errors import Overloaded
 from kaname.predictions.encoding import Item, Source, item_of
 from kaname.settings import Recording
 from kaname.signature import Signature
+from kaname.tensors import Tensor
 
 CALL_BYTES = 700
 """Estimate of what a waiting call holds beside its values."""
@@ -100,9 +101,8 @@ def handler_of(
     wake: Callable[[], None],
 ) -> Handler:
     """The handler that fills `lane` under the policy of `recording`."""
-    per_row = CELL_BYTES * (len(signature.features) + len(signature.outputs))
-    measure = None if signature.features else _tensor_bytes
-    record = _recording(lane, per_row, measure, buffer, counts, clock, wake)
+    per_row = CELL_BYTES * (len(signature.columns) + len(signature.outputs))
+    record = _recording(lane, per_row, buffer, counts, clock, wake)
     return _sampling(record, recording.sample, buffer, counts) if recording.policy == "sample" else record
 
 
@@ -114,7 +114,6 @@ def not_recorded(_: Call, outcome: Outcome) -> Outcome:
 def _recording(
     lane: Lane,
     per_row: int,
-    measure: Callable[[Call], int] | None,
     buffer: Buffer,
     counts: Counts,
     clock: Clock,
@@ -122,7 +121,11 @@ def _recording(
 ) -> Handler:
     """Lets the call go on; keeps it when the lane is a blocking one."""
     append, hold, blocking = lane.pending.append, lane.held.append, lane.blocking
+    row_bytes = CALL_BYTES + per_row
     now, limit = clock.monotonic_ns, buffer.limit
+
+    def size(call: Call) -> int:
+        return CALL_BYTES + per_row * call.rows + (0 if call.tensors is None else _tensor_bytes(call.tensors))
 
     def record(call: Call, outcome: Outcome) -> Outcome | None:
         queued = buffer.queued
@@ -132,7 +135,7 @@ def _recording(
                 return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
             counts.dropped += 1
             return outcome
-        buffer.queued = queued + CALL_BYTES + per_row * call.rows + (0 if measure is None else measure(call))
+        buffer.queued = queued + (row_bytes if call.rows == 1 and call.tensors is None else size(call))
         ended_ns = now()
         if blocking:
             hold((call, outcome))
@@ -163,10 +166,10 @@ def _sampling(record: Handler, share: float, buffer: Buffer, counts: Counts) -> 
     return sample
 
 
-def _tensor_bytes(call: Call) -> int:
-    """Bytes of a call's input tensors, the elements of BYTES included."""
+def _tensor_bytes(tensors: tuple[Tensor, ...]) -> int:
+    """Bytes of input tensors, the elements of BYTES included."""
     size = 0
-    for tensor in call.tensors or ():
+    for tensor in tensors:
         size += tensor.nbytes
         if tensor.dtype.hasobject:
             size += sum(map(len, tensor.flat))

@@ -49,8 +49,14 @@ class Admission:
         unlimited = self._bucket is None
 
         def free(call: Call) -> None:
-            principal = call.principal
-            if (unlimited and principal.limiter is None) or granted(call):
+            limiter = call.principal.limiter
+            if unlimited:  # the usual case, without another function call
+                wait_s = 0.0 if limiter is None else limiter(call.rows)
+                if wait_s:
+                    call.fail(_spent("key", wait_s))
+                else:
+                    then(call)
+            elif granted(call):
                 then(call)
 
         def bounded(call: Call) -> None:
@@ -73,7 +79,7 @@ class Admission:
             wait_s = self._bucket(call.rows)
             whose = "model"
         if wait_s:
-            call.fail(RateLimited(f"the rate limit of this {whose} is spent", where=whose, retry_after_s=wait_s))
+            call.fail(_spent(whose, wait_s))
             return False
         return True
 
@@ -84,6 +90,10 @@ class Admission:
     def _leave(self, _: Call, outcome: Outcome) -> Outcome:
         self._going -= 1
         return outcome
+
+
+def _spent(whose: str, wait_s: float) -> RateLimited:
+    return RateLimited(f"the rate limit of this {whose} is spent", where=whose, retry_after_s=wait_s)
 
 
 def infer(residency: Residency, resident: Resident) -> Step:
