@@ -13,7 +13,7 @@ from kaname.errors import InvalidInput
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.gate import Gate
-from kaname.serving.grpc import health, inference, reflection
+from kaname.serving.grpc import health, inference, prediction, reflection
 from kaname.serving.grpc.door import Door, Routing
 from kaname.serving.grpc.rpc import Access, Methods, Rpcs
 from kaname.serving.oip.types import Catalog
@@ -44,11 +44,12 @@ class GrpcServer:
         self._rpcs = Rpcs(ids, settings.grpc_streams)
         door = Door(node, gate, ids, asyncio.get_running_loop())
         access = Access(principal_of, gate.may_enter)
-        services = (health.SERVICE, inference.SERVICE, reflection.SERVICE, reflection.BEFORE)
+        services = (health.SERVICE, inference.SERVICE, prediction.SERVICE, reflection.SERVICE, reflection.BEFORE)
         methods = {
             **inference.methods(
                 self._rpcs, door, catalog, access, is_ready=is_ready, max_rows=max_rows, closing=self._closing
             ),
+            **prediction.methods(self._rpcs, door, catalog, access),
             **health.methods(self._rpcs, access, services, is_ready, self._closing),
             **reflection.methods(self._rpcs, access, services),
         }
