@@ -16,6 +16,8 @@ from kaname import ids as id_sources
 from kaname.access import api as keys_api
 from kaname.access.levels import Levels
 from kaname.access.principals import Buckets
+from kaname.batch import api as batch_api
+from kaname.batch.runner import Runner as BatchRunner
 from kaname.call import Principal
 from kaname.errors import CorruptData, KanameError, MissingDependency
 from kaname.models import api as models_api
@@ -85,6 +87,7 @@ class DataPlane:
         self.http_protocol = connection_class(self.gate)
         self.app: App = _not_started
         self._watching: asyncio.Task[None] | None = None
+        self._batches: BatchRunner | None = None
 
     async def start(self) -> None:
         """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
@@ -114,6 +117,9 @@ class DataPlane:
         self._watching = self._loop.create_task(self._watcher.run())
         await self._join()
         self.gate.start()
+        if self._board is not None:
+            self._batches = BatchRunner(self._stores.jobs, self._stores.models, self._artefact, self._clock)
+            self._batches.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
 
@@ -162,6 +168,8 @@ class DataPlane:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         self.gate.stop()
+        if self._batches is not None:
+            await asyncio.to_thread(self._batches.stop)
         if self._grpc is not None:
             self._grpc.stop()
         await self.node.close()
@@ -264,6 +272,7 @@ class DataPlane:
             *models_api.resources(stores.models, self.settled),
             *keys_api.resources(stores.keys),
             *predictions_api.resources(stores.predictions),
+            *batch_api.resources(stores.jobs, stores.models),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)

@@ -141,6 +141,19 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Deadline of a request that names none."""
 
 
+class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Batch jobs: files of rows that a server predicts."""
+
+    jobs: Count = 1
+    """Jobs in progress at once, each in a process of its own beside the workers."""
+    threads: Count = 1
+    """Threads of a job that predict."""
+    jobs_per_min: Count = 100
+    """Jobs that a key may make per minute."""
+    keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    """Files of a job that ended before are deleted."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a project."""
 
@@ -152,5 +165,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access: AccessSettings = AccessSettings()
     inference: InferenceSettings = InferenceSettings()
     record: RecordSettings = RecordSettings()
+    batch: BatchSettings = BatchSettings()
     models: ModelConfig = ModelConfig()
     """Defaults of every model; a model's own configuration overrides them field by field."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kaname.access.answers import KeptAnswers
 from kaname.access.keys import Keys
+from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
@@ -47,6 +48,7 @@ class Stores:
         )
         self.keys = Keys(self.database, self.clock)
         self.answers = KeptAnswers(self.database, self.clock)
+        self.jobs = Jobs(self.database, self.clock, data / "batch", project.root / "data", project.settings.batch)
         self.events = data / "events"
         self.log = LmdbReader(_folder(self.events))
         self.predictions = PredictionReader(self.log, self._erase)

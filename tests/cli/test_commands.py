@@ -13,7 +13,20 @@ import pytest
 from kaname import __version__
 from tests.cli.kaname import COMMAND, kaname
 
-ALL = ["init", "serve", "check", "apply", "status", "settings", "doctor", "model", "key", "predictions"]
+ALL = [
+    "init",
+    "serve",
+    "predict",
+    "batch",
+    "check",
+    "apply",
+    "status",
+    "settings",
+    "doctor",
+    "model",
+    "key",
+    "predictions",
+]
 
 
 @pytest.fixture(scope="module")

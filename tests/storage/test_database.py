@@ -19,6 +19,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateTable
 
 import kaname.access.store
+import kaname.batch.store
 import kaname.models.store  # noqa: F401  (adds its tables to the metadata)
 from kaname.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from kaname.storage.sql import journal, upgrade

@@ -259,7 +259,7 @@ class Run:
     def _refusal(self, cell: BadCell, before: int) -> InvalidInput:
         column = f", column {cell.column}" if cell.column is not None else ""
         return InvalidInput(
-            f"{cell.message} (rows before it are kept: mend nothing and go on with --on-error skip or null)",
+            f"{cell.message} (the rows before it are kept; under the policy skip or null the run goes on)",
             where=f"{self._task.input}: row {before + cell.row + 1}{column}",
             found=cell.found,
             expected=cell.expected,

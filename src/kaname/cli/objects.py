@@ -13,6 +13,7 @@ from kaname.project import Project, find, load_valid
 
 if TYPE_CHECKING:
     from kaname.access.keys import Keys
+    from kaname.batch.jobs import Jobs
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
@@ -54,6 +55,12 @@ def open_keys() -> Keys:
 def open_reader() -> PredictionReader:
     """The prediction record of the chosen project, until the command ends."""
     return _open().predictions
+
+
+def open_jobs() -> tuple[Jobs, Models]:
+    """The batch jobs and the registry of the chosen project, until the command ends."""
+    stores = _open()
+    return stores.jobs, stores.models
 
 
 def open_stores() -> Stores:

@@ -13,7 +13,7 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -129,6 +129,8 @@ async def _run(resource: Resource, request: Request, request_id: str, site: Site
         if_match=if_match,
     )
     try:
+        if resource.download:
+            return await _download(resource, asked)
         if key is None:
             stored = await run_in_threadpool(_call, resource, asked)
         else:
@@ -138,6 +140,14 @@ async def _run(resource: Resource, request: Request, request_id: str, site: Site
         if file is not None:
             file.unlink(missing_ok=True)
     return _response(stored, request)
+
+
+async def _download(resource: Resource, asked: Asked) -> Response:
+    assert resource.handler is not None
+    reply = await run_in_threadpool(resource.handler, asked)
+    assert isinstance(reply, Reply)
+    assert reply.file is not None
+    return FileResponse(reply.file, media_type=reply.media_type, filename=reply.file.name)
 
 
 # --- before the handler ---------------------------------------------------------------------------------

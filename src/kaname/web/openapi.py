@@ -117,6 +117,8 @@ def _scope_text(resource: Resource) -> str:
 
 def _success(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {"description": "Done." if resource.answer is None else "The answer."}
+    if resource.download:
+        found = {"description": "The file.", "content": {"application/octet-stream": {}}}
     if resource.answer is not None:
         found["content"] = {resource.media: {"schema": schemas.of(resource.answer)}}
     if resource.etag:

@@ -79,6 +79,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     etag: str | None = None
     status: int | None = None
     location: str | None = None
+    file: Path | None = None
+    """Sent as the answer of a resource that is a download."""
+    media_type: str | None = None
+    """Of the file."""
 
 
 Handler = Callable[[Asked], object]
@@ -108,6 +112,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """A GET answers with an ETag; a change honours If-Match."""
     once: bool = False
     """The answer holds a secret: it is never stored, so Idempotency-Key is refused."""
+    download: bool = False
+    """The answer is a file (`Reply.file`), streamed; ranges of it may be asked for."""
     tag: str = ""
     """Group in the documentation; the first path segment after the version when empty."""
     description: str = ""

@@ -1,0 +1,231 @@
+"""Does the queued jobs of a project, each in a process of its own, in one of the server's workers.
+
+Whichever worker holds the lock is the one that runs jobs. When it dies so do its children, another worker gets the
+lock, and goes on where they were.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import msgspec
+
+from kaname.batch.child import ChildTask, Said, encode
+from kaname.batch.jobs import Jobs
+from kaname.batch.run import Task
+from kaname.batch.store import JobError, JobInfo
+from kaname.clock import Clock
+from kaname.errors import Conflict, KanameError
+from kaname.inference.residency import artefact_file
+from kaname.models.registry import Models
+
+LOG = logging.getLogger("kaname.batch")
+LOOK_S = 0.2
+TIDY_S = 3600.0
+WRITE_S = 1.0
+"""How often progress goes into the database."""
+ATTEMPTS = 3
+_TAIL_BYTES = 2_000
+
+
+class _Child:
+    """A process and what it said."""
+
+    def __init__(self, job: JobInfo, task: ChildTask) -> None:
+        self.job = job
+        self._log: IO[bytes] = TemporaryFile()  # noqa: SIM115  (closed with the child)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kaname.batch.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_environment(),
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(encode(task))
+        self._process.stdin.close()
+        self._said = self._process.stdout
+        os.set_blocking(self._said.fileno(), False)
+        self._rest = b""
+        self.last = Said()
+        self.written_ns = 0
+
+    def listen(self) -> bool:
+        """Read what it said; whether it has ended."""
+        over = self._process.poll() is not None
+        self._rest += self._said.read() or b""
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            self.last = msgspec.json.decode(line, type=Said)
+        return over
+
+    def fault(self) -> str:
+        """How it ended when it said nothing, and the end of its log."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - _TAIL_BYTES))
+        tail = self._log.read().decode(errors="replace").strip()
+        return f"exit status {self._process.returncode}" + (f": {tail}" if tail else "")
+
+    def end(self) -> None:
+        """Kill it: what it has committed is kept."""
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+        self._log.close()
+
+
+class Runner:
+    """A thread that starts, watches and ends the processes of jobs."""
+
+    def __init__(self, jobs: Jobs, models: Models, artefact_of: Callable[[str], Path], clock: Clock) -> None:
+        """`artefact_of` gives the verified folder of an artefact."""
+        self._jobs = jobs
+        self._models = models
+        self._artefact_of = artefact_of
+        self._clock = clock
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kaname-batch-jobs", daemon=True)
+        self._lock: int | None = None
+        self._children: dict[str, _Child] = {}
+        self._attempts: dict[str, int] = {}
+        self._heard = 0
+        self._tidied_ns: int | None = None
+
+    def start(self) -> None:
+        """Begin to look for jobs."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the processes; their jobs go on when a server runs again. Blocks for a moment."""
+        self._leave.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._leave.wait(LOOK_S):
+                try:
+                    if self._leads():
+                        self._turn()
+                except Exception as error:  # noqa: BLE001  (the database may be away for a while)
+                    LOG.warning("batch jobs cannot be looked after now: %s", error)
+        finally:
+            for child in self._children.values():
+                child.end()
+            if self._lock is not None:
+                os.close(self._lock)
+
+    def _leads(self) -> bool:
+        """Whether this worker is the one that runs jobs."""
+        if self._lock is not None:
+            return True
+        if not self._jobs.bell.exists():
+            return False  # no job was ever made
+        fd = os.open(self._jobs.folder / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._lock = fd
+        return True
+
+    def _turn(self) -> None:
+        rung = self._jobs.bell.stat().st_mtime_ns
+        if rung == self._heard and not self._children and not self._attempts and self._tidied_ns is not None:
+            if self._clock.monotonic_ns() - self._tidied_ns > TIDY_S * 1e9:
+                self._tidy()
+            return
+        self._heard = rung
+        if self._tidied_ns is None:
+            self._tidy()
+        waiting = {job.id for job in self._jobs.unfinished()} if self._children else set()
+        for job_id, child in list(self._children.items()):
+            self._attend(child, alive=job_id in waiting)
+        for job in self._jobs.unfinished():
+            if len(self._children) >= self._jobs.settings.jobs:
+                break
+            if job.id not in self._children:
+                self._begin(job)
+
+    def _tidy(self) -> None:
+        self._tidied_ns = self._clock.monotonic_ns()
+        self._jobs.tidy()
+
+    def _begin(self, job: JobInfo) -> None:
+        try:
+            task = self._task(job)
+        except KanameError as error:
+            self._attempts.pop(job.id, None)
+            self._jobs.ended(job.id, "failed", error=_error(error))
+            return
+        self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
+        self._jobs.started(job)
+        self._children[job.id] = _Child(job, task)
+
+    def _task(self, job: JobInfo) -> ChildTask:
+        version = self._models.version(job.model, job.version)
+        if version.id != job.version_id:
+            raise Conflict("the version was replaced meanwhile", where=f"{job.model}/{job.version}")
+        task = Task(
+            version=version,
+            config=self._models.get(job.model).config,
+            input=self._jobs.source(job),
+            output=self._jobs.output(job).absolute(),
+            options=job.options,
+            threads=1 if version.runtime == "python" else self._jobs.settings.threads,
+            restart=self._jobs.output(job).exists(),
+        )
+        artefact = artefact_file(self._artefact_of(version.artefact), version)
+        return ChildTask(task=task, artefact=artefact.absolute(), parent=os.getpid())
+
+    def _attend(self, child: _Child, *, alive: bool) -> None:
+        job_id, over = child.job.id, child.listen()
+        if not alive:  # cancelled
+            self._forget(child)
+            self._jobs.remove(job_id)
+            return
+        now = self._clock.monotonic_ns()
+        if child.last.progress is not None and (over or now - child.written_ns > WRITE_S * 1e9):
+            child.written_ns = now
+            self._jobs.progressed(job_id, child.last.progress)
+        if not over:
+            return
+        if child.last.done:
+            self._jobs.ended(job_id, "done")
+        elif child.last.error is not None and child.last.error.code != Conflict.code:
+            self._jobs.ended(job_id, "failed", error=child.last.error)
+        elif self._attempts[job_id] >= ATTEMPTS:
+            fault = child.last.error or JobError(code="model_failed", detail=f"its process died: {child.fault()}")
+            self._jobs.ended(job_id, "failed", error=fault)
+        else:
+            self._forget(child, again=True)
+            return
+        self._forget(child)
+
+    def _forget(self, child: _Child, *, again: bool = False) -> None:
+        child.end()
+        del self._children[child.job.id]
+        if not again:
+            self._attempts.pop(child.job.id, None)
+
+
+def _error(error: KanameError) -> JobError:
+    return JobError(
+        code=error.code, detail=error.message, where=error.where, found=error.found, expected=error.expected
+    )
+
+
+def _environment() -> dict[str, str]:
+    quiet = {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
