@@ -51,7 +51,7 @@ def test_reflection(channel: Any, admin: dict[str, str]) -> None:
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-class _Keyed(grpc.StreamStreamClientInterceptor):
+class _Keyed(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]  # grpc has no types
     def __init__(self, metadata: dict[str, str]) -> None:
         self._metadata = tuple(metadata.items())
 
