@@ -53,10 +53,10 @@ def _how(results: Results) -> str:
         f"Written by `make bench` on {results.taken}. Machine: {facts}. Servers: {peers}.\n\n"
         "All servers read the same ONNX files with one ONNX Runtime thread. Servers run on core 0, `wrk` on core 1; "
         "connections are kept alive. Kaname runs as installed: authentication, a rate limit, the prediction record "
-        "and metrics are on. Rounds are interleaved (A B C … A B C …); figures are medians, with the range where "
-        "rounds differ. CPU is user and system time of the whole process tree per request. Machines differ by a "
-        "factor of two and so do hours: compare ratios, not figures of different runs. The echo floor and FastAPI "
-        f"by hand calibrate.{missing}"
+        "and metrics are on. Rounds are interleaved (A B C … A B C …), each run after a second that is not counted; "
+        "figures are medians, with the range where rounds differ. CPU is user and system time of the whole process "
+        "tree per request. Machines differ by a factor of two and so do hours: compare ratios, not figures of "
+        f"different runs. The echo floor and FastAPI by hand calibrate.{missing}"
     )
 
 

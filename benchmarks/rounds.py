@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 
 from benchmarks import load
 from benchmarks.process import Server
@@ -44,7 +43,12 @@ class Sample:
 
 
 def measure(model: str, entry: Entry, connections: int, number: int, seconds: float) -> Sample:
-    """Load one entry and account for the CPU time of its process tree."""
+    """Load one entry and account for the CPU time of its process tree.
+
+    A second that is not counted comes first: a server that sat idle while the others had their turn runs with cold
+    caches, and with pages that the system has taken back meanwhile.
+    """
+    load.run(entry.server.port, entry.request, connections=connections, seconds=WARM_UP_S)
     before = entry.server.cpu_s()
     seen = load.run(entry.server.port, entry.request, connections=connections, seconds=seconds)
     used = entry.server.cpu_s() - before
@@ -70,28 +74,18 @@ def interleave(
     samples: list[Sample] = []
     here = list(entries)
 
-    def turn(entry: Entry, run: Callable[[], Sample | None]) -> None:
-        try:
-            sample = run()
-        except load.LoadFailed as error:
-            here.remove(entry)
-            lost(entry, error)
-            return
-        if sample is not None:
-            samples.append(sample)
-            said(sample)
-
-    for entry in tuple(here):
-        turn(entry, partial(_warm_up, entry))
     for number in range(rounds):
         for width in connections:
             for entry in tuple(here):
-                turn(entry, partial(measure, model, entry, width, number, seconds))
+                try:
+                    sample = measure(model, entry, width, number, seconds)
+                except load.LoadFailed as error:
+                    here.remove(entry)
+                    lost(entry, error)
+                else:
+                    samples.append(sample)
+                    said(sample)
     return samples
-
-
-def _warm_up(entry: Entry) -> None:
-    load.run(entry.server.port, entry.request, connections=4, seconds=WARM_UP_S)
 
 
 @dataclass(frozen=True, slots=True)
