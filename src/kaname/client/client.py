@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -12,7 +13,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from kaname import errors
-from kaname.client.connections import Broken, Connections, Reply
+from kaname.client.connections import Connections
+from kaname.client.exchanged import Broken, Reply
 from kaname.clock import Clock, SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Overloaded, RateLimited, Unavailable
 
@@ -147,6 +149,35 @@ class Client:
         reply = self._ask("POST", f"{path}/predict", msgspec.json.encode(body), deadline_ms)
         return _decoded(reply, Prediction)
 
+    def stream(
+        self,
+        model: str | int,
+        rows: Iterable[object],
+        *,
+        version: str | int | None = None,
+        deadline_ms: float | None = None,
+    ) -> Iterator[Prediction | KanameError]:
+        """Ask about row after row over one request; yields for each, in order, the prediction or what is wrong with it.
+
+        `rows` is read by a thread, about as far ahead as the server lets it: it may be endless, and larger than
+        memory. `deadline_ms` is that of each row. No silence may last longer than the client's `timeout_s`. Closing
+        the iterator closes the connection. Raises the KanameError that refused the whole stream, Unavailable when the
+        connection fails, and what `rows` raises.
+        """
+        path = f"/api/v1/models/{_part(model)}" + ("" if version is None else f"/versions/{_part(version)}")
+        headers = dict(self._headers)
+        if deadline_ms is not None:
+            headers["x-request-timeout-ms"] = str(max(1, int(deadline_ms)))
+        stream = self._connections.stream(f"{path}/predict/stream", headers, self._timeout_s)
+        encode = msgspec.json.Encoder().encode
+        with closing(stream.answers(encode({"features": row}) for row in rows)) as answers:
+            try:
+                yield from map(_answered, answers)
+            except Broken as broken:
+                raise Unavailable(f"the connection failed: {broken}", where=self._connections.url) from broken
+            except TimeoutError:
+                raise DeadlineExceeded("no answer came in time", where=self._connections.url) from None
+
     def models(self) -> list[Model]:
         """All models, ordered by name."""
         found: list[Model] = []
@@ -232,6 +263,18 @@ def _part(name: str | int) -> str:
 def _decoded(reply: Reply, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise KanameError(f"the server's answer is not what this client knows: {error}") from error
+
+
+def _answered(line: bytes | Reply) -> Prediction | KanameError:
+    """One answer of a stream. Raises the error that refused all of it."""
+    if isinstance(line, Reply):
+        raise _error(line)
+    try:
+        return msgspec.json.decode(line, type=Prediction)
+    except msgspec.ValidationError:
+        return _error(Reply(status=500, body=line))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise KanameError(f"the server's answer is not what this client knows: {error}") from error
 

@@ -10,25 +10,9 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import msgspec
-
+from kaname.client.exchanged import Broken, Reply
+from kaname.client.streams import LineStream
 from kaname.errors import InvalidInput
-
-
-class Broken(Exception):
-    """The connection failed. `before_answer`: no byte of an answer had come, so asking again may be right."""
-
-    def __init__(self, why: str, *, before_answer: bool) -> None:
-        super().__init__(why)
-        self.before_answer = before_answer
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete answer; `retry_after_s` is its header, if it is a number of seconds."""
-
-    status: int
-    body: bytes
-    retry_after_s: float | None = None
 
 
 class Connections:
@@ -63,6 +47,11 @@ class Connections:
             else:
                 connection.close()
         return reply
+
+    def stream(self, path: str, headers: Mapping[str, str], timeout_s: float) -> LineStream:
+        """A request of many lines over a new connection, on which no silence lasts longer than `timeout_s`."""
+        connection = self._make(self._host, self._port, timeout=timeout_s)
+        return LineStream(connection, self._base + path, headers)
 
     def close(self) -> None:
         """Close what is idle."""
