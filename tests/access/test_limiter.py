@@ -123,7 +123,7 @@ def test_senseless_limits_are_refused(rate: float, burst: int) -> None:
 
 @pytest.mark.serial
 def test_a_grant_costs_little_more_than_looking_at_the_clock() -> None:
-    """On the request path a limit must not be felt: within 3 times the least that any limit has to do, which is to
+    """On the request path a limit must not be felt: within 6 times the least that any limit has to do, which is to
     read the clock and to write down a number, measured in the same minute."""
     clock = SystemClock()
     levels = [0.0]
@@ -141,4 +141,4 @@ def test_a_grant_costs_little_more_than_looking_at_the_clock() -> None:
             times.append(time.perf_counter() - began)
         return min(times)
 
-    assert cost(TokenBucket(1e9, None, clock).take) < 3 * cost(least)
+    assert cost(TokenBucket(1e9, None, clock).take) < 6 * cost(least)

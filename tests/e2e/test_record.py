@@ -46,7 +46,7 @@ def test_kill_9_loses_nothing_older_than_the_commit_window(serve: Serve, whom: s
     recorded = _recorded(server)
     # Of a worker that lives on, everything is recorded shortly after; of a killed one, what the window promises.
     assert _missing(load.answers, recorded, killed - WINDOW_S) == []
-    assert len(recorded) >= 300
+    assert sum(answer.done < killed - WINDOW_S for answer in load.answers) >= 100
 
 
 def test_block_acknowledges_only_what_is_on_disk(serve: Serve) -> None:
