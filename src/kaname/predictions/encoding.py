@@ -263,9 +263,13 @@ def _output_columns(
             own = zip(runs, starts, stops, strict=True)
             columns.append(Each([_value(source, run.tensors[position][at:end]) for run, at, end in own]))
         else:
-            column = pick(lambda run, position=position: run.tensors[position])  # type: ignore[misc]
+            column = pick(partial(_output_of, position))
             columns.append(Packed(datatype_of(column.dtype), column.shape[1:], column.tobytes()))
     return columns
+
+
+def _output_of(position: int, run: Outputs) -> Tensor:
+    return run.tensors[position]
 
 
 Pick = Callable[[Callable[[Outputs], Tensor | None]], Tensor]
