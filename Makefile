@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo test test-fast test-services lint format types contracts docs bench clean
+.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -26,6 +26,9 @@ $(STAMP): requirements.lock pyproject.toml tools/venv.sh
 lock: ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url --extra all --extra examples --group dev pyproject.toml -o requirements.lock
+
+services: ## install the real servers that tests start (PostgreSQL, MariaDB, Redis, Prometheus, Node.js)
+	@sh tools/services.sh
 
 demo: $(STAMP) ## train on real flights, serve, replay traffic; KEEP=1 leaves the server running
 	@$(BIN)/python examples/flights/demo.py $(if $(KEEP),--keep)

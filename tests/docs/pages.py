@@ -21,16 +21,11 @@ from typing import Any, Self
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+from tests.servers import free_port
+
 START_S = 60.0
 ADDRESS = "localhost:8080"
 """Where the server of a page answers, as the page says it."""
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Session:
