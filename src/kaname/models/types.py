@@ -48,7 +48,7 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     artefact: str
     """BLAKE3 of the manifest, hexadecimal; the name of the artefact's folder."""
     source: str
-    """What was imported: `onnx`, `sklearn`, `lightgbm`, `xgboost`, `python`."""
+    """What was imported: `onnx`, `sklearn`, `lightgbm`, …"""
     runtime: str
     signature: Signature
     profile: Profile

@@ -10,7 +10,13 @@ from kaname.errors import CorruptData, InvalidInput
 from kaname.runtimes.types import Runtime, Session, SessionOptions
 from kaname.signature import Signature
 
-FILES = {"onnx": "model.onnx", "lightgbm": "model.txt", "xgboost": "model.ubj", "python": "model.py"}
+FILES = {
+    "onnx": "model.onnx",
+    "lightgbm": "model.txt",
+    "xgboost": "model.ubj",
+    "python": "model.py",
+    "litert": "model.tflite",
+}
 """Each runtime and the file in an artefact's folder that it reads."""
 
 _CLASSES = {
@@ -18,6 +24,7 @@ _CLASSES = {
     "lightgbm": ("kaname.runtimes.lightgbm", "LightGBMRuntime"),
     "xgboost": ("kaname.runtimes.xgboost", "XGBoostRuntime"),
     "python": ("kaname.runtimes.python", "PythonRuntime"),
+    "litert": ("kaname.runtimes.litert", "LiteRTRuntime"),
 }
 
 

@@ -51,7 +51,7 @@ class Runtime(Protocol):
     """Opens sessions of one kind."""
 
     name: str
-    """`onnx`, `lightgbm`, `xgboost`, `python`."""
+    """A name of the catalogue: `onnx`, `lightgbm`, …"""
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> Session:
         """Load the model file at `path`.

@@ -19,7 +19,13 @@ from kaname.signature import OutputSpec, Signature
 _DRAWN_ROWS = 4_000
 _PROFILE_ROWS = 64
 _TIE = 0.03
-_NAMES = {"onnx": "ONNX Runtime", "lightgbm": "native LightGBM", "xgboost": "native XGBoost", "python": "Python"}
+_NAMES = {
+    "onnx": "ONNX Runtime",
+    "lightgbm": "native LightGBM",
+    "xgboost": "native XGBoost",
+    "python": "Python",
+    "litert": "LiteRT",
+}
 
 
 def finish(prepared: Prepared, request: ImportRequest) -> Imported:

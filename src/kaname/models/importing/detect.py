@@ -9,7 +9,7 @@ from kaname.models.importing.types import Kind
 
 ACCEPTED = (
     "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl), a LightGBM text "
-    "model (.txt), an XGBoost model (.json, .ubj) or a Python model (file.py:ClassName)"
+    "model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite) or a Python model (file.py:ClassName)"
 )
 _SUFFIXES: dict[str, Kind] = {
     ".onnx": "onnx",
@@ -18,8 +18,9 @@ _SUFFIXES: dict[str, Kind] = {
     ".pickle": "pickle",
     ".ubj": "xgboost",
     ".py": "python",
+    ".tflite": "litert",
 }
-_FOREIGN = {".pt", ".pth", ".h5", ".keras", ".pb", ".tflite", ".safetensors"}
+_FOREIGN = {".pt", ".pth", ".h5", ".keras", ".pb", ".safetensors"}
 
 
 def split_python(path: Path) -> tuple[Path, str | None]:

@@ -6,22 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-
-from kaname.errors import InvalidInput, KanameError, MissingDependency
-from kaname.models.importing import draw, sample
-from kaname.models.importing.types import ImportRequest, Prepared, Tensors
-from kaname.runtimes.catalog import FILES, open_session
+from kaname.errors import InvalidInput, MissingDependency
+from kaname.models.importing import plain
+from kaname.models.importing.types import ImportRequest, Prepared
+from kaname.runtimes.catalog import FILES
 from kaname.runtimes.onnx import describe
-from kaname.runtimes.types import SessionOptions
-from kaname.signature import Label, OutputSpec, Signature
-from kaname.tensors import TensorSpec
-
-_SIZES = (8, 1, 16, 32, 64, 128, 224, 256)
-"""Tried in this order for dimensions that vary, when there is no sample."""
-_LABELS = ("label", "output_label")
-_PROBABILITIES = ("probabilities", "output_probability")
+from kaname.signature import Label
 
 
 def prepare(request: ImportRequest, folder: Path) -> Prepared:
@@ -30,14 +20,10 @@ def prepare(request: ImportRequest, folder: Path) -> Prepared:
     shutil.copyfile(request.path, target)
     classes = _adapt(request.path, target)
     inputs, outputs = describe(target)
-    signature = _signature(inputs, outputs, classes)
+    signature = plain.signature_of(inputs, outputs, classes)
     notes: list[str] = []
-    if request.sample is not None:
-        rows = sample.rows_of(sample.read(request.sample), signature)
-    else:
-        rows = _invent(target, signature)
-        notes.append("no sample was given: one of random numbers was made up")
-    signature = _judge(target, signature, rows)
+    rows = plain.rows_for("onnx", folder, signature, request, notes)
+    signature = plain.judged("onnx", folder, signature, rows)
     return Prepared(
         folder=folder,
         source="onnx",
@@ -47,82 +33,6 @@ def prepare(request: ImportRequest, folder: Path) -> Prepared:
         given=request.sample is not None,
         notes=notes,
     )
-
-
-def _signature(
-    inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], classes: tuple[Label, ...]
-) -> Signature:
-    batched = bool(inputs) and all(s.shape and s.shape[0] in (-1, 1) for s in (*inputs, *outputs))
-    label = next(
-        (s for s in outputs if s.name in _LABELS and s.datatype in ("INT64", "BYTES") and len(s.shape) == 1), None
-    )
-    chances = next((s for s in outputs if s.name in _PROBABILITIES and len(s.shape) == 2), None)
-    value = len(outputs) == 1 and outputs[0].name == "variable" and outputs[0].shape[1:] in ((), (1,))
-    if label is None and not value:
-        return Signature(task="other", inputs=inputs, outputs=_roles(outputs, {}), batched=batched)
-    if label is None:
-        return Signature(
-            task="regression", inputs=inputs, outputs=_roles(outputs, {outputs[0].name: "value"}), batched=batched
-        )
-    roles = {label.name: "label", **({chances.name: "probabilities"} if chances else {})}
-    if not classes and chances is not None and label.datatype == "INT64" and chances.shape[1] > 0:
-        classes = tuple(range(chances.shape[1]))
-    return Signature(
-        task="classification", inputs=inputs, outputs=_roles(outputs, roles), labels=classes, batched=batched
-    )
-
-
-def _roles(specs: tuple[TensorSpec, ...], roles: dict[str, Any]) -> tuple[OutputSpec, ...]:
-    return tuple(
-        OutputSpec(name=s.name, datatype=s.datatype, shape=s.shape, role=roles.get(s.name, "other")) for s in specs
-    )
-
-
-def _invent(target: Path, signature: Signature) -> Tensors:
-    """Rows of the first size that the model answers. Raises InvalidInput when it answers none."""
-    session = open_session("onnx", target, signature, SessionOptions())
-    sizes = _SIZES if any(-1 in spec.shape[1:] for spec in signature.inputs) else (1,)
-    why: Exception | None = None
-    for size in sizes:
-        rows = draw.blank(signature, np.random.default_rng(4), 1 if _heavy(signature) else 8, size)
-        try:
-            session.run(sample.narrow(tuple(x[:1] if signature.batched else x for x in rows), signature))
-        except Exception as error:  # noqa: BLE001  (the model decides what it can answer)
-            why = error
-            continue
-        session.close()
-        return rows
-    session.close()
-    raise InvalidInput(
-        f"no made-up input satisfies the model ({str(why)[:300]}); give one with --sample",
-        expected=", ".join(f"{s.name}: {s.datatype}{list(s.shape)}" for s in signature.inputs),
-    )
-
-
-def _heavy(signature: Signature) -> bool:
-    return any(int(np.prod(np.abs(spec.shape))) > 1_000_000 for spec in signature.inputs)
-
-
-def _judge(target: Path, signature: Signature, rows: Tensors) -> Signature:
-    """The signature with `batched` as two rows prove it: every output must have as many rows as the inputs."""
-    if not signature.batched:
-        return signature
-    session = open_session("onnx", target, signature, SessionOptions())
-    try:
-        one = session.run(sample.narrow(tuple(x[:1] for x in rows), signature))
-        if any(s.shape[0] == 1 for s in signature.inputs):
-            return signature
-        two = session.run(sample.narrow(tuple(x[[0, 0]] for x in rows), signature))
-    except KanameError:
-        raise
-    except Exception as error:
-        if "one" not in locals():
-            raise InvalidInput(f"the model cannot answer the sample: {error}", where="sample") from error
-        return signature
-    finally:
-        session.close()
-    counts = all(x.ndim and len(x) == 1 for x in one) and all(x.ndim and len(x) == 2 for x in two)
-    return signature if counts else msgspec.structs.replace(signature, batched=False)
 
 
 # --- with the onnx library, where it is installed -------------------------------------------------------

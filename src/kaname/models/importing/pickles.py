@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.models.importing.types import ImportRequest, Prepared
+
+
+def prepare(request: ImportRequest, folder: Path) -> Prepared:
+    """Read the pickle and import what it holds. Raises InvalidInput unless the request trusts it."""
+    if not request.trust_pickle:
+        raise InvalidInput("a pickle is only read with --trust-pickle", where=str(request.path))
+    model = load(request.path)
+    importer = import_module(f"kaname.models.importing.{family(model)}")
+    return cast("Prepared", importer.from_object(model, request, folder))
 
 
 def load(path: Path) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import traceback
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
-from kaname.errors import InvalidInput, KanameError, ModelFailed
+from kaname.errors import KanameError, ModelFailed
 from kaname.models.importing import choose
 from kaname.models.importing.detect import detect
 from kaname.models.importing.process import (
@@ -18,7 +20,7 @@ from kaname.models.importing.process import (
     decode_job,
     encode,
 )
-from kaname.models.importing.types import Imported, ImportRequest, Prepared
+from kaname.models.importing.types import Imported, ImportRequest, Kind, Prepared
 
 
 def answer_to(raw: bytes, *, isolated: bool) -> bytes:
@@ -51,42 +53,18 @@ def import_here(request: ImportRequest, workdir: Path, *, isolated: bool) -> Imp
     return choose.finish(prepared, request)
 
 
+_IMPORTERS: dict[Kind, tuple[str, str]] = {
+    "onnx": ("onnx", "prepare"),
+    "python": ("python_model", "prepare"),
+    "lightgbm": ("lightgbm", "from_text"),
+    "xgboost": ("xgboost", "from_file"),
+    "litert": ("litert", "prepare"),
+    "pickle": ("pickles", "prepare"),
+}
+"""The module and the function that import each kind; only the one that is needed is loaded."""
+
+
 def _prepare(request: ImportRequest, folder: Path) -> Prepared:
-    kind = detect(request.path)
-    if kind == "onnx":
-        from kaname.models.importing.onnx import prepare as prepare_onnx
-
-        return prepare_onnx(request, folder)
-    if kind == "python":
-        from kaname.models.importing.python_model import prepare as prepare_python
-
-        return prepare_python(request, folder)
-    if kind == "lightgbm":
-        from kaname.models.importing.lightgbm import from_text
-
-        return from_text(request, folder)
-    if kind == "xgboost":
-        from kaname.models.importing.xgboost import from_file
-
-        return from_file(request, folder)
-    return _unpickle(request, folder)
-
-
-def _unpickle(request: ImportRequest, folder: Path) -> Prepared:
-    from kaname.models.importing.pickles import family, load
-
-    if not request.trust_pickle:
-        raise InvalidInput("a pickle is only read with --trust-pickle", where=str(request.path))
-    model = load(request.path)
-    kind = family(model)
-    if kind == "lightgbm":
-        from kaname.models.importing.lightgbm import from_object as from_lightgbm
-
-        return from_lightgbm(model, request, folder)
-    if kind == "xgboost":
-        from kaname.models.importing.xgboost import from_object as from_xgboost
-
-        return from_xgboost(model, request, folder)
-    from kaname.models.importing.sklearn import from_object as from_sklearn
-
-    return from_sklearn(model, request, folder)
+    module, function = _IMPORTERS[detect(request.path)]
+    prepare = getattr(import_module(f"kaname.models.importing.{module}"), function)
+    return cast("Prepared", prepare(request, folder))
