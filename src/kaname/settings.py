@@ -1,6 +1,8 @@
 """Every setting of a project in one Struct: `kaname.yaml` and `KANAME_…` fill it, `kaname settings` prints it.
 
-Durations and sizes carry their unit in the name. `project.py` reads the file and the environment.
+Durations and sizes carry their unit in the name. The room `project` reads the file and the environment. A password, a
+key, or a URL that may hold one is a `kaname.secret.Secret`, with a `…_file` setting below it: neither logs, errors nor
+`kaname settings` show its value.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import msgspec
 from kaname import settings as declarations
 from kaname.cli.output import print_json
 from kaname.project import Project, find, load_valid
+from kaname.secret import mask_secret
 from kaname.settings import Settings
 from kaname.terminal import console, show, table
 
@@ -51,10 +52,10 @@ def explain(project: Project) -> list[Line]:
     return [
         Line(
             name=name,
-            value=value,
+            value=msgspec.to_builtins(value, enc_hook=mask_secret),
             origin=project.origins.get(name, "default"),
             unit=_unit(name),
-            default=defaults[name],
+            default=msgspec.to_builtins(defaults[name], enc_hook=mask_secret),
             doc=docs.get(name, ""),
         )
         for name, value in _leaves(project.settings)

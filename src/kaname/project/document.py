@@ -19,6 +19,8 @@ from kaname.errors import InvalidInput, NotFound
 Path_ = tuple[str | int, ...]
 """The way from the top of a document to a value: keys of mappings and positions in lists."""
 
+_MAY_BE_SECRET = re.compile(r"passw|secret|token|key|://", re.IGNORECASE)
+
 MOST_VALUES = 100_000
 """Values of one document, aliases expanded; a few lines of nested anchors could otherwise fill the memory."""
 
@@ -213,4 +215,5 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: str, text: str) -> InvalidI
     problem = (error.problem or "not YAML").removeprefix("but ")
     if error.context and "expected" not in problem:
         problem = f"{problem} ({error.context})"
-    return InvalidInput(f"not YAML: {problem}", where=where, found=line.strip()[:60] or "the end of the file")
+    found = "a line that may hold a secret" if _MAY_BE_SECRET.search(line) else line.strip()[:60]
+    return InvalidInput(f"not YAML: {problem}", where=where, found=found or "the end of the file")

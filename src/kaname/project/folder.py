@@ -11,7 +11,9 @@ import msgspec
 from kaname.errors import InvalidInput, KanameError, NotFound
 from kaname.project.document import Document, read
 from kaname.project.environment import overrides_of
+from kaname.project.secret_files import read_secret_files
 from kaname.project.typed import first_of, problems_in
+from kaname.secret import secret_hook
 from kaname.settings import Settings
 
 FILE = "kaname.yaml"
@@ -75,8 +77,9 @@ def load(
     for name, value in PROFILES.get(str(profile), {}).items():
         if name not in values:
             values[name], origins[name] = value, f"profile {profile}"
+    problems += read_secret_files(values, origins, root, Settings)
     try:
-        settings = msgspec.convert(_nested(values), Settings)
+        settings = msgspec.convert(_nested(values), Settings, dec_hook=secret_hook)
     except msgspec.ValidationError as error:
         problems.append(InvalidInput(str(error), where="command line"))
         settings = Settings()

@@ -15,6 +15,7 @@ from msgspec import inspect
 
 from kaname.errors import InvalidInput, KanameError
 from kaname.project.document import Document, Path_, read
+from kaname.secret import Secret, secret_hook
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ def first_of(problems: list[KanameError]) -> KanameError:
 def problems_in(document: Document, of: type[T]) -> tuple[T | None, list[KanameError]]:
     """The document as an `of` and no problem, or None and everything that is wrong with it, top to bottom."""
     try:
-        return msgspec.convert(document.value, of), []
+        return msgspec.convert(document.value, of, dec_hook=secret_hook), []
     except msgspec.ValidationError:
         problems = _all_problems(document, of)
         return None, sorted(problems, key=_order)
@@ -68,7 +69,7 @@ def _all_problems(document: Document, of: type[T]) -> list[KanameError]:
     value, rest, problems = copy.deepcopy(document.value), _Rest(), list[KanameError]()
     while True:
         try:
-            msgspec.convert(value, of)
+            msgspec.convert(value, of, dec_hook=secret_hook)
         except msgspec.ValidationError as error:
             complaint = _Complaint(str(error), value, of)
             at = complaint.path
@@ -201,6 +202,11 @@ def _alternatives(kind: inspect.Type | None) -> list[inspect.Type]:
     return [] if kind is None else [kind]
 
 
+def is_secret(kind: inspect.Type | None) -> bool:
+    """Whether a value of this type must not be shown."""
+    return any(isinstance(inner, inspect.CustomType) and inner.cls is Secret for inner in _alternatives(kind))
+
+
 def _inside(kind: inspect.Type, part: str | int) -> list[inspect.Type]:
     if isinstance(kind, inspect.StructType):
         return [inner for f in kind.fields if f.encode_name == part for inner in _alternatives(f.type)]
@@ -234,7 +240,7 @@ def _culprit(path: Path_, message: str, value: object, of: Any) -> str:
             if other != key:
                 del inner[other]
         try:
-            msgspec.convert(alone, of)
+            msgspec.convert(alone, of, dec_hook=secret_hook)
         except msgspec.ValidationError as error:
             if str(error) == message:
                 return str(key)
