@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -26,6 +25,7 @@ from kaname.serving.predict_api import PredictAnswer
 from kaname.serving.snapshot import Snapshot
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.lock import ProjectLock
+from kaname.serving.workers.sockets import claimed
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
 from kaname.settings import ServerSettings
@@ -172,31 +172,22 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     loaded = load_valid(project, os.environ)
     lock = ProjectLock(project)
     try:
-        _check_grpc(loaded.settings.server)
-        _prepare(loaded)
-        return _supervisor(loaded, lock).run()
+        server = loaded.settings.server
+        _check_grpc(server)
+        with (
+            claimed(server.host, server.port, "server.port"),
+            claimed(server.host, server.grpc_port, "server.grpc_port"),
+        ):
+            _prepare(loaded)
+            return _supervisor(loaded, lock).run()
     finally:
         lock.release()
 
 
 def _check_grpc(server: ServerSettings) -> None:
-    """Raise what would keep the workers from answering gRPC: they share the port, so none of them would notice that
-    somebody else has it."""
-    if not server.grpc_port:
-        return
-    if not _installed("grpc", "google.protobuf"):
+    """Raise what would keep the workers from answering gRPC."""
+    if server.grpc_port and not _installed("grpc", "google.protobuf"):
         raise MissingDependency.of("grpcio", "grpc", "server.grpc_port")
-    address = f"{server.host}:{server.grpc_port}"
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            server.host, server.grpc_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(place)
-    except OSError as error:
-        found = f"{address}: {error.strerror or error}"
-        raise InvalidInput("the server cannot listen there", where="server.grpc_port", found=found) from error
 
 
 def _installed(*modules: str) -> bool:

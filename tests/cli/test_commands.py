@@ -231,3 +231,15 @@ def test_capabilities_work_on_the_chosen_project(applied: Path, tmp_path: Path) 
     assert "iris" in kaname("-C", shop, "model", "list").out
     assert kaname("-C", shop, "key", "create", "--scope", "read", "--json").json()["info"]["scopes"] == ["read"]
     assert kaname("-C", shop, "predictions", "tail").code == 0
+
+
+def test_the_chosen_project_is_that_of_every_command(project: Path, tmp_path: Path) -> None:
+    """`-C DIR` stands for the folder of `check`, `apply` and the others; two different folders are refused."""
+    assert kaname("-C", project, "check", cwd=tmp_path).code == 0
+    plan = kaname("-C", project, "apply", "--dry-run", "--json", cwd=tmp_path)
+    assert [step["action"] for step in plan.json()["steps"]] == ["add", "promote"]
+    assert kaname("-C", project, "settings", "--json", cwd=tmp_path).code == 0
+    assert kaname("-C", project, "check", project, cwd=tmp_path).code == 0
+    other = kaname("-C", project, "check", tmp_path, cwd=tmp_path)
+    assert other.code == 2
+    assert "two folders are named" in other.err

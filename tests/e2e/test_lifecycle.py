@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.kaname import kaname
+from tests.cli.kaname import Ran, kaname
 from tests.e2e import graphs
 from tests.e2e.conftest import Serve
 from tests.e2e.server import ROW, Server, predict, tail
@@ -29,6 +29,13 @@ def _forest(folder: Path) -> tuple[Path, Path]:
     joblib.dump(model, folder / "forest.joblib")
     (folder / "rows.json").write_text(json.dumps({"instances": x[:20].tolist()}))
     return folder / "forest.joblib", folder / "rows.json"
+
+
+def _error(ran: Ran) -> str:
+    """The error of a command on one line, as a KanameError says it."""
+    message, *places = [line.strip().partition(" ") for line in ran.err.splitlines()]
+    said = {name: value.strip() for name, _, value in places}
+    return f"{said['where']}: {message[2]}; found {said['found']}"
 
 
 def test_a_model_from_its_file_to_answers_and_away_again(project: Path, serve: Serve, tmp_path: Path) -> None:
@@ -155,6 +162,17 @@ def test_a_second_server_on_the_project_is_refused(project: Path, serve: Serve) 
         second = kaname("serve", project, "--port", "0")
         assert second.code == 1
         assert str(server.process.pid) in second.err
+
+
+def test_a_server_of_another_project_does_not_share_the_port(project: Path, serve: Serve, tmp_path: Path) -> None:
+    """A second project on a taken port is refused before it imports anything, and the first keeps all its clients."""
+    kaname("init", tmp_path / "other")
+    with serve() as server:
+        second = kaname("serve", tmp_path / "other", "--port", str(server.port))
+        assert second.code == 2
+        assert f"server.port: the server cannot listen there; found 127.0.0.1:{server.port}" in _error(second)
+        assert "importing" not in second.out
+        assert {server.predict().status_code for _ in range(20)} == {200}
 
 
 def test_the_client_of_the_package_asks_as_curl_does(serve: Serve) -> None:

@@ -25,7 +25,10 @@ app = typer.Typer(
 )
 
 START, LOOK = "Start", "Look"
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder, or one inside it.")]
+Folder = Annotated[
+    Path | None,
+    typer.Argument(metavar="DIR", help="The project folder, or one inside it.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -38,15 +41,26 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     project: Annotated[
-        Path, typer.Option("--project", "-C", metavar="DIR", help="The project of model, key and predictions.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            "--project", "-C", metavar="DIR", help="The project of any command; without, the one around here."
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001  (its callback prints it)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     from kaname.cli import objects
 
-    objects.Chosen.folder = project
+    objects.choose(project)
+
+
+def _at(folder: Path | None) -> Path:
+    """The folder that a command is about: its own argument, else the one that `-C` names."""
+    from kaname.cli import objects
+
+    objects.choose(folder)
+    return objects.Chosen.folder
 
 
 @app.command(rich_help_panel=START)
@@ -62,7 +76,7 @@ def init(
 
 @app.command(rich_help_panel=START)
 def serve(
-    folder: Folder = Path(),
+    folder: Folder = None,
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
     grpc_port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port of gRPC; 0: none.")] = None,
@@ -72,20 +86,20 @@ def serve(
     from kaname.cli.serve import run
 
     given = {"server.host": host, "server.port": port, "server.grpc_port": grpc_port, "server.workers": workers}
-    raise typer.Exit(run(folder, {name: value for name, value in given.items() if value is not None}))
+    raise typer.Exit(run(_at(folder), {name: value for name, value in given.items() if value is not None}))
 
 
 @app.command(rich_help_panel=START)
-def check(folder: Folder = Path(), as_json: Json = False) -> None:
+def check(folder: Folder = None, as_json: Json = False) -> None:
     """Validate every file of a project; each fault with file, line and column."""
     from kaname.cli.check import run
 
-    raise typer.Exit(run(folder, as_json=as_json))
+    raise typer.Exit(run(_at(folder), as_json=as_json))
 
 
 @app.command(rich_help_panel=START)
 def apply(
-    folder: Folder = Path(),
+    folder: Folder = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     as_json: Json = False,
@@ -93,7 +107,7 @@ def apply(
     """Show what the files of models/ would change, and change it."""
     from kaname.cli.apply import run
 
-    raise typer.Exit(run(folder, yes=yes, dry_run=dry_run, as_json=as_json))
+    raise typer.Exit(run(_at(folder), yes=yes, dry_run=dry_run, as_json=as_json))
 
 
 @app.command(rich_help_panel="Work")
@@ -131,31 +145,31 @@ def predict(
 
 
 @app.command(rich_help_panel=LOOK)
-def status(folder: Folder = Path(), as_json: Json = False) -> None:
+def status(folder: Folder = None, as_json: Json = False) -> None:
     """Say whether the server runs and which version of each model answers."""
     from kaname.cli.status import run
 
-    raise typer.Exit(run(folder, as_json=as_json))
+    raise typer.Exit(run(_at(folder), as_json=as_json))
 
 
 @app.command(rich_help_panel=LOOK)
 def settings(
-    folder: Folder = Path(),
+    folder: Folder = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print each setting with its value, where it came from, unit and default."""
     from kaname.cli.settings import run
 
-    run(folder, changed=changed, as_json=as_json)
+    run(_at(folder), changed=changed, as_json=as_json)
 
 
 @app.command(rich_help_panel=LOOK)
-def doctor(folder: Folder = Path(), as_json: Json = False) -> None:
+def doctor(folder: Folder = None, as_json: Json = False) -> None:
     """Check this machine: libraries, disk, clock, limits; and say what to do."""
     from kaname.cli.doctor import run
 
-    raise typer.Exit(run(folder, as_json=as_json))
+    raise typer.Exit(run(_at(folder), as_json=as_json))
 
 
 def main() -> NoReturn:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaname.errors import InvalidInput
 from kaname.project import Project, find, load_valid
 
 if TYPE_CHECKING:
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
 
 
 class Chosen:
-    """The folder given with `kaname --project DIR`."""
+    """The folder given with `kaname --project DIR`, or as the argument of a command."""
 
     folder = Path()
+    given = False
+
+
+def choose(folder: Path | None) -> None:
+    """Let the command be about `folder`, unless that is None. Raises InvalidInput when another one was named before."""
+    if folder is None:
+        return
+    if Chosen.given and folder.resolve() != Chosen.folder.resolve():
+        raise InvalidInput(
+            "two folders are named", where="DIR", found=str(folder), expected=f"none beside --project {Chosen.folder}"
+        )
+    Chosen.folder, Chosen.given = folder, True
 
 
 @contextmanager
