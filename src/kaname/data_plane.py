@@ -103,7 +103,7 @@ class DataPlane:
             gate=self.gate,
             metrics=self._metrics,
             record=self._recorder,
-            loader=ArtefactLoader(self._artefact, self._guarded, self._quarantined),
+            loader=ArtefactLoader(self._stores.artefacts.hold, self._guarded, self._quarantined),
             buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
             progress=self._progress(),
         )
@@ -118,7 +118,9 @@ class DataPlane:
         await self._join()
         self.gate.start()
         if self._board is not None:
-            self._batches = BatchRunner(self._stores.jobs, self._stores.models, self._artefact, self._clock)
+            self._batches = BatchRunner(
+                self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock
+            )
             self._batches.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
@@ -214,10 +216,6 @@ class DataPlane:
 
     def _progress(self) -> Progress:
         return Alone() if self._board is None else BoardProgress(self._board, self._slot)
-
-    def _artefact(self, artefact: str) -> Path:
-        self._stores.artefacts.verify(artefact)
-        return self._stores.artefacts.path(artefact)
 
     def _guarded(self, version_id: int) -> AbstractContextManager[None]:
         return nullcontext() if self._first_loads is None else self._first_loads.loading(version_id)

@@ -207,7 +207,7 @@ def _prepare(project: Project) -> None:
     try:
         with closing(Stores(project, patient=kept is not None)) as stores:
             stores.keys.ensure_local_admin(project.data)
-            stores.models.collect_garbage()
+            _collect_garbage(stores)
             if project.settings.profile == "local":
                 for line in apply_declared(stores, "serve", working):
                     print(line, flush=True)  # noqa: T201  (the command's output)
@@ -216,6 +216,16 @@ def _prepare(project: Project) -> None:
         if kept is None or error.where != str(database_file(project)):
             raise
         LOG.error(WITHOUT_DATABASE, kept.number, snapshot_file(project), error, database_file(project))
+
+
+def _collect_garbage(stores: Stores) -> None:
+    """Delete what belongs to no version, another time where the artefacts cannot be reached now."""
+    try:
+        stores.models.collect_garbage()
+    except Unavailable as error:
+        if error.where == str(database_file(stores.project)):
+            raise
+        LOG.warning("artefacts that nobody needs are not deleted now: %s", error)
 
 
 def _kept_snapshot(project: Project) -> Snapshot | None:

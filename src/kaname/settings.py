@@ -100,6 +100,25 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Blocks older than this are deleted."""
 
 
+class ArtefactSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the files of versions are kept."""
+
+    url: Annotated[str, Meta(pattern=r"^$|^(s3|gs)://[^/]+(/.*)?$")] = ""
+    """`s3://bucket/prefix` or `gs://bucket/prefix`; empty: a folder of the project. Needs the extra `s3`."""
+    endpoint: str = ""
+    """Address of an S3-compatible server, `https://host:port`; empty: `AWS_ENDPOINT_URL`, or Amazon's own."""
+    region: str = ""
+    """Region of the bucket; empty: `AWS_REGION`, or the profile's."""
+    timeout_ms: Millis = 30_000
+    """Longest time of one request to the store, 8 MiB at most."""
+    retry_ms: Millis = 60_000
+    """How long a request that fails is repeated, and how long a worker waits for another that fetches the same."""
+    cache_folder: str = ""
+    """Where a node keeps its copies of what lies in the store; empty: `.kaname/cache`."""
+    cache_bytes: Bytes = 10 * 1024 * 1024 * 1024
+    """Most bytes of those copies; the least recently used of those that no worker has loaded go first."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one model, over all its versions, per worker. None: no limit."""
 
@@ -168,5 +187,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inference: InferenceSettings = InferenceSettings()
     record: RecordSettings = RecordSettings()
     batch: BatchSettings = BatchSettings()
+    artefacts: ArtefactSettings = ArtefactSettings()
     models: ModelConfig = ModelConfig()
     """Defaults of every model; a model's own configuration overrides them field by field."""

@@ -18,9 +18,10 @@ from kaname.predictions.reader import PredictionReader
 from kaname.predictions.types import Subject
 from kaname.project import Files, Project
 from kaname.runtimes.catalog import open_session
+from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
 from kaname.serving.snapshot import ModelEntry, Snapshot
-from kaname.storage.blobs.file import ArtefactStore
+from kaname.storage.blobs.opening import open_artefacts
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
 from kaname.storage.sql.database import Database
@@ -36,7 +37,7 @@ class Stores:
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
         self.database = (Database.later if patient else Database.open)(f"sqlite:///{database_file(project)}")
-        self.artefacts = ArtefactStore(data / "artefacts")
+        self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock)
         self.models = Models(
             self.database,
             self.artefacts,
@@ -67,9 +68,11 @@ class Stores:
 
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""
-        self.artefacts.verify(version.artefact)
-        path = artefact_file(self.artefacts.path(version.artefact), version)
-        return open_session(version.runtime, path, version.signature, SessionOptions(threads=1))
+        held = self.artefacts.hold(version.artefact)
+        session = open_session(
+            version.runtime, artefact_file(held.folder, version), version.signature, SessionOptions(threads=1)
+        )
+        return held_by(session, held)
 
     def writer(self, slot: int) -> LmdbWriter:
         """The writer of one slot of the event log. Raises Conflict when a live process has it."""

@@ -161,7 +161,9 @@ def test_unused_artefacts_go_when_they_are_old_enough(store: ArtefactStore, fold
     for artefact in (old, used, again):
         os.utime(store.path(artefact), ns=(0, 0))
     store.publish(folder)
-    assert store.delete_unused({used}, now_ns - 3_600_000_000_000) == [old]
+    before_ns = now_ns - 3_600_000_000_000
+    assert store.artefacts(before_ns) == sorted([old, used])
+    assert [store.delete(artefact, before_ns) for artefact in (old, again)] == [True, False]
     assert store.artefacts() == sorted([used, again])
 
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -27,6 +26,7 @@ from kaname.clock import Clock
 from kaname.errors import Conflict, KanameError
 from kaname.inference.residency import artefact_file
 from kaname.models.registry import Models
+from kaname.storage.blobs.types import Held
 
 LOG = logging.getLogger("kaname.batch")
 LOOK_S = 0.2
@@ -40,8 +40,9 @@ _TAIL_BYTES = 2_000
 class _Child:
     """A process and what it said."""
 
-    def __init__(self, job: JobInfo, task: ChildTask) -> None:
+    def __init__(self, job: JobInfo, task: ChildTask, held: Held) -> None:
         self.job = job
+        self._held = held
         self._log: IO[bytes] = TemporaryFile()  # noqa: SIM115  (closed with the child)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kaname.batch.child"],
@@ -83,16 +84,17 @@ class _Child:
         self._process.wait()
         self._said.close()
         self._log.close()
+        self._held.release()
 
 
 class Runner:
     """A thread that starts, watches and ends the processes of jobs."""
 
-    def __init__(self, jobs: Jobs, models: Models, artefact_of: Callable[[str], Path], clock: Clock) -> None:
-        """`artefact_of` gives the verified folder of an artefact."""
+    def __init__(self, jobs: Jobs, models: Models, hold: Callable[[str], Held], clock: Clock) -> None:
+        """`hold` gives the verified folder of an artefact."""
         self._jobs = jobs
         self._models = models
-        self._artefact_of = artefact_of
+        self._hold = hold
         self._clock = clock
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kaname-batch-jobs", daemon=True)
@@ -164,16 +166,16 @@ class Runner:
 
     def _begin(self, job: JobInfo) -> None:
         try:
-            task = self._task(job)
+            task, held = self._task(job)
         except KanameError as error:
             self._attempts.pop(job.id, None)
             self._jobs.ended(job.id, "failed", error=_error(error))
             return
         self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
         self._jobs.started(job)
-        self._children[job.id] = _Child(job, task)
+        self._children[job.id] = _Child(job, task, held)
 
-    def _task(self, job: JobInfo) -> ChildTask:
+    def _task(self, job: JobInfo) -> tuple[ChildTask, Held]:
         version = self._models.version(job.model, job.version)
         if version.id != job.version_id:
             raise Conflict("the version was replaced meanwhile", where=f"{job.model}/{job.version}")
@@ -186,8 +188,9 @@ class Runner:
             threads=1 if version.runtime == "python" else self._jobs.settings.threads,
             restart=self._jobs.output(job).exists(),
         )
-        artefact = artefact_file(self._artefact_of(version.artefact), version)
-        return ChildTask(task=task, artefact=artefact.absolute(), parent=os.getpid())
+        held = self._hold(version.artefact)
+        artefact = artefact_file(held.folder, version)
+        return ChildTask(task=task, artefact=artefact.absolute(), parent=os.getpid()), held
 
     def _attend(self, child: _Child, *, alive: bool) -> None:
         job_id, over = child.job.id, child.listen()

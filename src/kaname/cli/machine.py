@@ -44,6 +44,7 @@ OPTIONAL = {
     "lightgbm": "lightgbm",
     "xgboost-cpu": "xgboost",
     "pyarrow": "arrow",
+    "obstore": "s3",
 }
 """Library -> the extra that brings it."""
 

@@ -21,7 +21,7 @@ from kaname.models.importing.types import MAX_SHARE, TOLERANCE, Imported, Import
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
 from kaname.runtimes.types import Profile
 from kaname.settings import ModelConfig
-from kaname.storage.blobs.file import ArtefactStore
+from kaname.storage.blobs.types import Artefacts
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
@@ -56,7 +56,7 @@ class Models:
     def __init__(
         self,
         database: Database,
-        artefacts: ArtefactStore,
+        artefacts: Artefacts,
         clock: Clock,
         importer: Importer,
         workdir: Path,
@@ -163,7 +163,8 @@ class Models:
     def reprofile(self, ref: Ref, version: str, *, who: str) -> VersionInfo:
         """Measure a version anew on this machine; it may then run on another runtime. Raises what the profiler does."""
         known = self.version(ref, version)
-        profile, runtime, choices = self._profiler(known, self._artefacts.path(known.artefact))
+        with self._artefacts.hold(known.artefact) as folder:
+            profile, runtime, choices = self._profiler(known, folder)
         with editing(self._database, self._clock, ref, who) as edit:
             row = edit.version(version)
             if row.id != known.id:
@@ -311,9 +312,12 @@ class Models:
         for folder in self._workdir.glob(f"{_IMPORTS}*"):
             if folder.stat().st_mtime_ns < before_ns:
                 shutil.rmtree(folder, ignore_errors=True)
+        old = self._artefacts.artefacts(before_ns)
         with self._database.write() as conn:  # so that no version is registered meanwhile
             used = {str(artefact) for artefact in conn.execute(select(store.versions.c.artefact)).scalars()}
-            return tuple(self._artefacts.delete_unused(used, before_ns))
+            gone = tuple(each for each in old if each not in used and self._artefacts.delete(each, before_ns))
+        self._artefacts.clean(before_ns)
+        return gone
 
     # --- inside --------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import msgspec
 
@@ -14,24 +13,27 @@ from kaname.inference.gather import gather_for, strict_context
 from kaname.inference.residency import artefact_file
 from kaname.models.types import VersionInfo
 from kaname.runtimes.catalog import open_session
+from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
 from kaname.serving.json_input import JsonInput
+from kaname.storage.blobs.types import Held
 
 WARM_RUNS = 3
 _NOBODY = Principal("", "warm-up", may_predict=None, scopes=frozenset())
 
 
 class ArtefactLoader:
-    """`folder_of` gives the verified folder of an artefact. `guarded` surrounds a load, so that a version that
-    kills the process is known, and may wait for others that try it; `quarantined` are the versions that did so."""
+    """`hold` gives the verified folder of an artefact, until the session is closed. `guarded` surrounds a load, so that
+    a version that kills the process is known, and may wait for others that try it; `quarantined` are the versions that
+    did so."""
 
     def __init__(
         self,
-        folder_of: Callable[[str], Path],
+        hold: Callable[[str], Held],
         guarded: Callable[[int], AbstractContextManager[None]],
         quarantined: Callable[[], frozenset[int]],
     ) -> None:
-        self._folder_of = folder_of
+        self._hold = hold
         self._guarded = guarded
         self._quarantined = quarantined
 
@@ -40,10 +42,15 @@ class ArtefactLoader:
         self._refuse_quarantined(info)
         with self._guarded(info.id):
             self._refuse_quarantined(info)  # what was found out while this worker waited
-            path = artefact_file(self._folder_of(info.artefact), info)
-            session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
-            warm(session, info)
-        return session
+            held = self._hold(info.artefact)
+            try:
+                path = artefact_file(held.folder, info)
+                session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
+                warm(session, info)
+            except BaseException:
+                held.release()
+                raise
+        return held_by(session, held)
 
     def _refuse_quarantined(self, info: VersionInfo) -> None:
         if info.id in self._quarantined():

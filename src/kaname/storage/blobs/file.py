@@ -8,8 +8,8 @@ also after a power cut. What a killed process leaves aside is removed by the nex
 from __future__ import annotations
 
 import fcntl
+import math
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from kaname.errors import CorruptData, InvalidInput, NotFound
-from kaname.storage.blobs.manifest import CHUNK, MANIFEST, FileEntry, Manifest, files_of, read_manifest, verify_file
+from kaname.errors import InvalidInput, NotFound
+from kaname.storage.blobs.manifest import ID, MANIFEST, FileEntry, Manifest, check_id, files_of, pieces, verify_folder
+from kaname.storage.blobs.types import Held
 
 _ASIDE = ".building"
-_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtefactStore:
-    """The artefacts under one folder; several processes may use it at once."""
+    """`Artefacts` under one folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -35,11 +35,7 @@ class ArtefactStore:
         self._aside.mkdir(parents=True, exist_ok=True)
 
     def publish(self, folder: Path) -> str:
-        """Store a copy of the files in `folder` and return the artefact's id; durable on return.
-
-        The same content again gives the same id and changes nothing, except that it counts as new for `unused`.
-        Python's `__pycache__` is left out. Raises InvalidInput for an empty folder, a link, or anything not a file.
-        """
+        """See `Artefacts.publish`."""
         found = files_of(folder)
         with self._building() as building:
             manifest = Manifest(files=tuple(_copy(folder, path, building) for path in found))
@@ -57,62 +53,47 @@ class ArtefactStore:
             raise NotFound("no such artefact", where=str(self._root), found=artefact)
         return place
 
+    def hold(self, artefact: str) -> Held:
+        """See `Artefacts.hold`: the very folder of the artefact."""
+        self.verify(artefact)
+        return Held(self.path(artefact))
+
     def verify(self, artefact: str) -> None:
         """Read every byte and compare. Raises NotFound, or CorruptData naming the file that differs."""
-        place = self.path(artefact)
-        try:
-            present = set(files_of(place))
-        except InvalidInput as error:
-            raise CorruptData(f"not what was published: {error.message}", where=error.where) from error
-        manifest = read_manifest(place, artefact)
-        listed = {entry.path for entry in manifest.files}
-        for extra in sorted(present - listed - {MANIFEST}):
-            raise CorruptData("a file that the manifest does not list", where=f"{place}/{extra}")
-        for entry in manifest.files:
-            verify_file(place / entry.path, entry)
+        verify_folder(self.path(artefact), artefact)
 
-    def artefacts(self) -> list[str]:
-        """The ids of all artefacts, sorted."""
-        return sorted(entry.name for entry in self._root.iterdir() if _ID.fullmatch(entry.name))
+    def artefacts(self, before_ns: int | None = None) -> list[str]:
+        """See `Artefacts.artefacts`."""
+        found = (entry for entry in self._root.iterdir() if ID.fullmatch(entry.name))
+        return sorted(entry.name for entry in found if before_ns is None or _changed_ns(entry) < before_ns)
 
-    def delete(self, artefact: str) -> None:
-        """Remove an artefact; nothing happens when it is not there."""
+    def delete(self, artefact: str, before_ns: int | None = None) -> bool:
+        """See `Artefacts.delete`."""
         place, trash = self._place(artefact), self._aside / secrets.token_hex(8)
         with self._alone():
             if not place.exists():
-                return
+                return True
+            if before_ns is not None and _changed_ns(place) >= before_ns:
+                return False
             place.rename(trash)
             _sync(self._root)
         shutil.rmtree(trash, ignore_errors=True)
-
-    def delete_unused(self, used: set[str], before_ns: int) -> list[str]:
-        """Delete the artefacts that are not in `used` and were last published or touched before `before_ns`."""
-        deleted = []
-        for artefact in self.artefacts():
-            with self._alone():
-                place = self._place(artefact)
-                if artefact in used or not place.exists() or place.stat().st_mtime_ns >= before_ns:
-                    continue
-                place.rename(self._aside / secrets.token_hex(8))
-            deleted.append(artefact)
-        self.clean()
-        return deleted
+        return True
 
     def touch(self, artefact: str) -> None:
-        """Count an artefact as just published: a reader may still be at it, so let `delete_unused` wait."""
+        """See `Artefacts.touch`."""
         with self._alone(), suppress(FileNotFoundError):
             os.utime(self._place(artefact))
 
-    def clean(self) -> None:
-        """Remove what processes that died while publishing or deleting have left."""
+    def clean(self, before_ns: int = 0) -> None:
+        """See `Artefacts.clean`; whether a process has died is known here, whatever the time."""
+        del before_ns
         with self._alone():
             for left in self._aside.iterdir():
                 _remove_if_dead(left)
 
     def _place(self, artefact: str) -> Path:
-        if not _ID.fullmatch(artefact):
-            raise InvalidInput("not an artefact id", found=artefact, expected="64 hexadecimal digits")
-        return self._root / artefact
+        return self._root / check_id(artefact)
 
     def _settle(self, building: Path, artefact: str) -> None:
         place = self._place(artefact)
@@ -149,6 +130,14 @@ class ArtefactStore:
             os.close(fd)
 
 
+def _changed_ns(place: Path) -> float:
+    """When it was last published or touched; never, where it is gone by now."""
+    try:
+        return place.stat().st_mtime_ns
+    except FileNotFoundError:
+        return math.inf
+
+
 def _remove_if_dead(left: Path) -> None:
     """Remove a folder that was left aside, unless the process that builds in it lives."""
     try:
@@ -170,8 +159,8 @@ def _copy(folder: Path, path: str, building: Path) -> FileEntry:
     target = building / path
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = blake3(), 0
-    with (folder / path).open("rb") as source, target.open("wb") as out:
-        while chunk := source.read(CHUNK):
+    with target.open("wb") as out:
+        for chunk in pieces(folder / path):
             digest.update(chunk)
             out.write(chunk)
             size += len(chunk)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,8 @@ from kaname.errors import CorruptData, InvalidInput
 MANIFEST = "manifest.json"
 CHUNK = 1 << 20
 """Bytes read at a time."""
+ID = re.compile(r"[0-9a-f]{64}")
+"""An artefact's id."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,34 +52,89 @@ def files_of(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def check_id(artefact: str) -> str:
+    """`artefact`, which is a name without any path in it. Raises InvalidInput."""
+    if not ID.fullmatch(artefact):
+        raise InvalidInput("not an artefact id", found=artefact, expected="64 hexadecimal digits")
+    return artefact
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest of the files in `folder` as they are now. Raises InvalidInput like `files_of`."""
+    paths = files_of(folder)
+    if MANIFEST in paths:
+        raise InvalidInput("the name is taken by the manifest", where=str(folder / MANIFEST), expected="another name")
+    return Manifest(files=tuple(_entry(folder, path) for path in paths))
+
+
+def _entry(folder: Path, path: str) -> FileEntry:
+    digest, size = blake3(), 0
+    for chunk in pieces(folder / path):
+        digest.update(chunk)
+        size += len(chunk)
+    return FileEntry(path=path, size=size, blake3=digest.hexdigest())
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, `CHUNK` at a time."""
+    with path.open("rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk
+
+
+def parse_manifest(raw: bytes, artefact: str, where: str) -> Manifest:
+    """The manifest in `raw`. Raises CorruptData when it does not hash to the artefact's id."""
+    if blake3(raw).hexdigest() != artefact:
+        raise CorruptData("the manifest does not match the artefact's id", where=where)
+    try:
+        return msgspec.json.decode(raw, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise CorruptData(f"the manifest cannot be read: {error}", where=where) from error
+
+
 def read_manifest(place: Path, artefact: str) -> Manifest:
     """The manifest of the artefact in `place`. Raises CorruptData when it is missing or does not hash to the id."""
     where = f"{place}/{MANIFEST}"
     try:
-        raw = (place / MANIFEST).read_bytes()
-        if blake3(raw).hexdigest() != artefact:
-            raise CorruptData("the manifest does not match the artefact's id", where=where)
-        return msgspec.json.decode(raw, type=Manifest)
+        return parse_manifest((place / MANIFEST).read_bytes(), artefact, where)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CorruptData("the manifest is missing", where=where) from error
-    except msgspec.MsgspecError as error:
-        raise CorruptData(f"the manifest cannot be read: {error}", where=where) from error
+
+
+def verify_folder(place: Path, artefact: str) -> None:
+    """Read every byte of the artefact in `place` and compare. Raises CorruptData naming the file that differs."""
+    try:
+        present = set(files_of(place))
+    except InvalidInput as error:
+        raise CorruptData(f"not what was published: {error.message}", where=error.where) from error
+    manifest = read_manifest(place, artefact)
+    listed = {entry.path for entry in manifest.files}
+    for extra in sorted(present - listed - {MANIFEST}):
+        raise CorruptData("a file that the manifest does not list", where=f"{place}/{extra}")
+    for entry in manifest.files:
+        verify_file(place / entry.path, entry)
 
 
 def verify_file(path: Path, entry: FileEntry) -> None:
     """Read the file and compare. Raises CorruptData naming what differs."""
     try:
-        size = path.stat().st_size
-        digest = blake3()
-        with path.open("rb") as source:
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
+        for _ in checked(pieces(path), entry, str(path)):
+            pass
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CorruptData("a file of the artefact is missing", where=str(path)) from error
+
+
+def checked(chunks: Iterable[bytes], entry: FileEntry, where: str) -> Iterator[bytes]:
+    """`chunks` handed through; after the last one raises CorruptData unless they were the file of `entry`."""
+    digest, size = blake3(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        yield chunk
     if size != entry.size or digest.hexdigest() != entry.blake3:
         raise CorruptData(
             "the file is not what was published",
-            where=str(path),
+            where=where,
             found=f"{size} bytes, {digest.hexdigest()[:16]}…",
             expected=f"{entry.size} bytes, {entry.blake3[:16]}…",
         )
