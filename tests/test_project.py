@@ -270,3 +270,35 @@ def test_near_names() -> None:
     """A slip of the pen gets a suggestion, something else the whole list."""
     assert near("wrokers", ["workers", "port"]) == "`workers`"
     assert near("zz", ["workers", "port"]) == "one of port, workers"
+
+
+@pytest.mark.parametrize(
+    ("issuers", "said"),
+    [
+        (
+            "[{name: a, issuer: 'https://a', audience: [x], jwks: 'http://a.example/keys'}]",
+            "replaced on the way",
+        ),
+        ("[{name: a, issuer: 'http://a.example', audience: [x]}]", "replaced on the way"),
+        ("[{name: a, issuer: plain, audience: [x]}]", "replaced on the way"),
+        ("[{name: a, issuer: i, audience: [x], jwks: k}, {name: a, issuer: j, audience: [x], jwks: k}]", "of one name"),
+    ],
+)
+def test_an_issuer_that_cannot_be_trusted_is_refused(tmp_path: Path, issuers: str, said: str) -> None:
+    """Keys come over HTTPS, from this machine or from a file; the place of the fault is named."""
+    (tmp_path / "kaname.yaml").write_text(f"access:\n  tokens: {issuers}\n")
+    _, problems = load(tmp_path, {})
+    assert len(problems) == 1
+    assert str(problems[0].where).startswith("kaname.yaml:2:")
+    assert said in str(problems[0])
+
+
+def test_groups_in_a_list_come_from_the_environment_as_json(tmp_path: Path) -> None:
+    """Commas could not say them; a fault names the variable."""
+    (tmp_path / "kaname.yaml").touch()
+    issuer = '[{"name": "a", "issuer": "https://a", "audience": ["x"], "jwks": "keys.json"}]'
+    found = load_valid(tmp_path, {"KANAME_ACCESS__TOKENS": issuer}).settings.access.tokens
+    assert [(one.name, one.jwks) for one in found] == [("a", "keys.json")]
+    for bad in ("a,b", '[{"name": "a"}]'):
+        _, problems = load(tmp_path, {"KANAME_ACCESS__TOKENS": bad})
+        assert [problem.where for problem in problems] == ["KANAME_ACCESS__TOKENS"]

@@ -31,10 +31,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Principal:
-    """Who asks: an API key, reduced to what the request path needs.
+    """Who asks: an API key or a token, reduced to what the request path needs.
 
     `may_predict` is None when every model is allowed, else the names of those that are; `scopes` are the
-    other scopes it holds. `limiter` takes rows and returns the seconds to wait (0.0: go ahead); None: no limit.
+    other scopes it holds. Those of some kinds hold for a time: false when that is over, so memories of one are asked
+    with `or`. `limiter` takes rows and returns the seconds to wait (0.0: go ahead); None: no limit.
     """
 
     __slots__ = ("burst_rows", "key_id", "limiter", "may_predict", "name", "scopes")

@@ -54,6 +54,7 @@ from kaname.web.hosts import HostGuard
 from kaname.web.problems import status_of
 
 if TYPE_CHECKING:
+    from kaname.access.bearer import Tokens
     from kaname.serving.grpc.server import GrpcServer
 
 LOG = logging.getLogger("kaname.data_plane")
@@ -88,6 +89,7 @@ class DataPlane:
         self.app: App = _not_started
         self._watching: asyncio.Task[None] | None = None
         self._batches: BatchRunner | None = None
+        self._tokens: Tokens | None = None
 
     async def start(self) -> None:
         """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
@@ -96,6 +98,7 @@ class DataPlane:
         self._metrics = Metrics(self._metrics_folder, self._slot)
         self._levels = Levels(self._stores.project.data / "limits")
         self._recorder = self._open_recorder()
+        self._tokens = await self._start_tokens()
         self.node = Node(
             settings=settings,
             clock=self._clock,
@@ -106,6 +109,7 @@ class DataPlane:
             loader=ArtefactLoader(self._stores.artefacts.hold, self._guarded, self._quarantined),
             buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
             progress=self._progress(),
+            check=self._tokens,
         )
         self.app = self._application()
         snapshot = await asyncio.to_thread(self._read_snapshot)
@@ -124,6 +128,18 @@ class DataPlane:
             self._batches.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
+
+    async def _start_tokens(self) -> Tokens | None:
+        """What knows signed tokens; None where only API keys are accepted."""
+        project = self._stores.project
+        access = project.settings.access
+        if not (access.tokens or access.oauth.enabled):
+            return None
+        from kaname.access.bearer import open_tokens
+
+        tokens = open_tokens(access, project.root, project.data, self._clock)
+        await tokens.start()
+        return tokens
 
     def _start_grpc(self) -> GrpcServer:
         try:
@@ -174,6 +190,8 @@ class DataPlane:
             await asyncio.to_thread(self._batches.stop)
         if self._grpc is not None:
             self._grpc.stop()
+        if self._tokens is not None:
+            await self._tokens.stop()
         await self.node.close()
         await asyncio.to_thread(self._recorder.stop)
         self._writer.close()
@@ -285,6 +303,7 @@ class DataPlane:
                 ),
                 *tfs_api.routes(catalog, authorize, site.authenticate, ids=self._ids),
                 *self._streams(site),
+                *self._oauth(site),
             ],
             metrics_folder=self._metrics_folder,
             live_slots=self._live_slots,
@@ -294,6 +313,16 @@ class DataPlane:
 
     def _is_ready(self) -> bool:
         return self.node.ready and not self.gate.closing
+
+    def _oauth(self, site: Site) -> list[BaseRoute]:
+        project = self._stores.project
+        if not project.settings.access.oauth.enabled:
+            return []
+        from kaname.access.bearer import signing_keys
+        from kaname.access.oauth import OAuth
+
+        keys = signing_keys(project.settings.access, project.data, self._clock)
+        return OAuth(project.settings.access.oauth, keys, site.authenticate, self._clock).routes()
 
     def _streams(self, site: Site) -> list[BaseRoute]:
         guard = StreamGuard(self.gate, site.authenticate, self.node.version)

@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from kaname.access.principals import everybody
+from kaname.clock import SystemClock
 from kaname.data_plane import DataPlane
 from kaname.errors import Conflict, CorruptData, InvalidInput, MissingDependency, Unavailable
 from kaname.models.reconcile import Doing
@@ -174,6 +175,7 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     try:
         server = loaded.settings.server
         _check_grpc(server)
+        _check_tokens(loaded)
         with (
             claimed(server.host, server.port, "server.port"),
             claimed(server.host, server.grpc_port, "server.grpc_port"),
@@ -188,6 +190,15 @@ def _check_grpc(server: ServerSettings) -> None:
     """Raise what would keep the workers from answering gRPC."""
     if server.grpc_port and not _installed("grpc", "google.protobuf"):
         raise MissingDependency.of("grpcio", "grpc", "server.grpc_port")
+
+
+def _check_tokens(project: Project) -> None:
+    """Raise what would keep the workers from checking tokens; make the first signing key where one is needed."""
+    access = project.settings.access
+    if access.tokens or access.oauth.enabled:
+        from kaname.access.bearer import open_tokens
+
+        open_tokens(access, project.root, project.data, SystemClock())
 
 
 def _installed(*modules: str) -> bool:

@@ -18,6 +18,10 @@ Millis = Annotated[float, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 RecordPolicy = Literal["sample", "drop", "block"]
+Algorithm = Literal["RS256", "ES256", "EdDSA"]
+SCOPE = r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|read|write|admin"
+"""What a key or token may be allowed; `access.scopes` says what each means."""
+Scope = Annotated[str, Meta(pattern=f"^({SCOPE})$")]
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +65,48 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Browser origins accepted beside the server's own."""
 
 
+class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody whose signed tokens (JWT) are accepted in the place of API keys."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,23}$")]
+    """Short name; limits and records know who came with a token as `NAME:SUBJECT`."""
+    issuer: Annotated[str, Meta(min_length=1)]
+    """The claim `iss`, exactly."""
+    audience: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """A token must be meant for one of these (`aud`)."""
+    jwks: str | None = None
+    """Its keys (JWK set): a file, or a URL; None: as the issuer's metadata say."""
+    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256", "ES256", "EdDSA")
+    """How tokens may be signed."""
+    claim: str = "scope"
+    """The claim that says what the caller may do: text, or a list; a dotted path reaches into objects."""
+    scopes: dict[str, tuple[Scope, ...]] | None = None
+    """What each value of the claim allows here; None: the values are Kaname's own scopes. Others allow nothing."""
+    leeway_ms: Annotated[float, Meta(ge=0, le=300_000)] = 30_000
+    """How far the issuer's clock may be off."""
+    refresh_ms: Annotated[float, Meta(ge=1_000)] = 300_000
+    """How often keys behind a URL are read again."""
+    rate_rows_per_s: Rate | None = None
+    """Limit of each caller; None: the default limit of a key."""
+    ca: str | None = None
+    """File of the certificates that vouch for the issuer's server; None: the system's."""
+
+
+class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The server's own OAuth 2.0 token endpoint: short-lived tokens for API keys. Needs the extra `security`."""
+
+    enabled: bool = False
+    """Whether `/oauth/token` answers, and its tokens are accepted."""
+    issuer: str | None = None
+    """The URL under which clients know the server, without a path; None: as each request names it."""
+    audience: Annotated[str, Meta(min_length=1)] = "kaname"
+    """The claim `aud` of its tokens."""
+    ttl_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = 600_000
+    """How long a token is valid."""
+    algorithm: Algorithm = "ES256"
+    """How tokens are signed; a change takes effect with the next rotation of the keys."""
+
+
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may ask, and how much."""
 
@@ -70,6 +116,9 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Permit binding another address than loopback while authentication is off."""
     rate_rows_per_s: float | None = None
     """Default limit of a key, in rows per second; 1,000 in profile `cluster`, none in `local`."""
+    tokens: tuple[TokenIssuer, ...] = ()
+    """Issuers whose signed tokens are accepted beside API keys. Needs the extra `security`."""
+    oauth: OAuthSettings = OAuthSettings()
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

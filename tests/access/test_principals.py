@@ -96,7 +96,7 @@ def test_workers_share_a_limit_through_levels(keys: Keys, clock: ManualClock) ->
     """Two workers' principals of the same key draw from one cell; a key beyond the cells keeps a bucket of its own."""
     _, key = keys.create("busy", ["predict:*"], who="t", rate_rows_per_s=10)
     _, beyond = keys.create("beyond", ["predict:*"], who="t", rate_rows_per_s=10)
-    levels = [0.0, 0.0]
+    levels = [0.0] * 4
     workers = [Principals(keys.rows(), Buckets(clock, levels)) for _ in range(2)]
     limits = [worker.of(f"Bearer {key}".encode()).limiter for worker in workers]
     assert limits[0] is not None

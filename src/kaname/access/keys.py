@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import fcntl
 import math
-import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from kaname.access import scopes, store, tokens
+from kaname.access.private import alone, write_private
 from kaname.access.types import KeyInfo
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, NotFound
@@ -99,11 +97,11 @@ class Keys:
         It is made when the file is missing or what it holds is not a valid admin key any more.
         """
         path = folder / ADMIN_FILE
-        with _alone(folder):
+        with alone(path):
             found = self._valid_admin(path)
             if found is None:
                 _, found = self.create("local admin", ["admin"], who="system")
-                _write_private(path, found)
+                write_private(path, found)
             path.chmod(0o600)
         return found
 
@@ -139,27 +137,3 @@ def _check(name: str, rate: float | None, burst: int | None) -> None:
         raise InvalidInput("unusable rate", where="rate_rows_per_s", found=str(rate), expected="a number above 0")
     if burst is not None and burst < 1:
         raise InvalidInput("unusable burst", where="burst_rows", found=str(burst), expected="at least 1")
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that was never readable by others, not even while it was written."""
-    new = path.with_name(f"{path.name}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        os.fchmod(fd, 0o600)
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(fd)
-    new.replace(path)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time, so that two that start together agree on one key."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder / f"{ADMIN_FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

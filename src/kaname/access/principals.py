@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 
 from kaname.access import scopes, tokens
+from kaname.access.lease import Lease, TokenCheck, Verified
 from kaname.access.limiter import Cells, TokenBucket
 from kaname.access.types import KeyInfo
 from kaname.call import Principal
@@ -14,6 +16,8 @@ from kaname.errors import Unauthenticated
 
 _CACHED = 4096
 _EXPECTED = "Authorization: Bearer kn_…"
+_SUBJECTS = 65_536
+"""Callers with tokens whose buckets are remembered."""
 
 
 class Buckets:
@@ -24,6 +28,7 @@ class Buckets:
         self._clock = clock
         self._levels = levels
         self._buckets: dict[str, TokenBucket] = {}
+        self._subjects: dict[str, TokenBucket] = {}
 
     def of(self, key: KeyInfo, default_rate: float | None) -> TokenBucket | None:
         """The bucket of `key`, made anew when its limits changed; None without a limit."""
@@ -37,13 +42,34 @@ class Buckets:
             kept = self._buckets[key.id] = made
         return kept
 
+    def of_subject(self, subject: str, rate: float | None) -> TokenBucket | None:
+        """The bucket of a caller that has no key, at `rate` rows per second; None without a limit.
+
+        Such callers share the upper half of the cells by a hash of their names: two that meet in one share a limit.
+        """
+        if rate is None:
+            return None
+        kept = self._subjects.get(subject)
+        if kept is None or kept.rate != rate:
+            if len(self._subjects) >= _SUBJECTS:
+                del self._subjects[next(iter(self._subjects))]
+            kept = self._subjects[subject] = self._make_for(subject, rate)
+        return kept
+
+    def _make_for(self, subject: str, rate: float) -> TokenBucket:
+        if self._levels is None or len(self._levels) < 2:
+            return TokenBucket(rate, None, self._clock)
+        half = len(self._levels) // 2
+        at = half + int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8).digest()) % half
+        return TokenBucket(rate, None, self._clock, levels=self._levels, at=at)
+
     def keep_only(self, key_ids: frozenset[str]) -> None:
         """Forget the buckets of all other keys."""
         for key_id in self._buckets.keys() - key_ids:
             del self._buckets[key_id]
 
     def _make(self, key: KeyInfo, rate: float) -> TokenBucket:
-        if self._levels is None or not 0 < key.number < len(self._levels):
+        if self._levels is None or not 0 < key.number < len(self._levels) // 2:
             return TokenBucket(rate, key.burst_rows, self._clock)
         return TokenBucket(rate, key.burst_rows, self._clock, levels=self._levels, at=key.number)
 
@@ -58,11 +84,15 @@ class Principals:
         *,
         default_rate_rows_per_s: float | None = None,
         off: bool = False,
+        check: TokenCheck | None = None,
     ) -> None:
         """`rows` are the active keys; `default_rate_rows_per_s` limits those without a rate of their own.
 
-        `off`: no credentials are needed and everybody is admin.
+        `off`: no credentials are needed and everybody is admin. `check` knows the tokens that are as good as keys.
         """
+        self._buckets = buckets
+        self._default_rate = default_rate_rows_per_s
+        self._check = check
         self._everybody = everybody() if off else None
         self._known: dict[str, tuple[str, Principal]] = {}
         for row in rows:
@@ -79,24 +109,63 @@ class Principals:
         """
         if self._everybody is not None:
             return self._everybody
-        found = self._cache.get(authorization)
-        return self._look_up(authorization) if found is None else found
+        return self._cache.get(authorization) or self._look_up(authorization)
 
     def _look_up(self, authorization: bytes | None) -> Principal:
         if authorization is None:
             raise Unauthenticated("no API key came with the request", where="Authorization", expected=_EXPECTED)
         parsed = tokens.parse(authorization)
-        if parsed is None:
+        if parsed is not None:
+            found = self._of_key(*parsed)
+        elif self._check is not None:
+            found = self._of_token(self._check.verify(authorization))
+        else:
             raise Unauthenticated("this is not an API key", where="Authorization", expected=_EXPECTED)
-        key_id, key = parsed
+        if len(self._cache) >= _CACHED:
+            self._cache.clear()
+        self._cache[authorization] = found
+        return found
+
+    def _of_key(self, key_id: str, key: bytes) -> Principal:
         known = self._known.get(key_id)
         # One message for unknown, revoked and wrong keys: an id must not be tested for existence.
         if known is None or not hmac.compare_digest(known[0], tokens.digest(key)):
             raise Unauthenticated("the API key is unknown or revoked", where="Authorization", expected=_EXPECTED)
-        if len(self._cache) >= _CACHED:
-            self._cache.clear()
-        self._cache[authorization] = known[1]
         return known[1]
+
+    def _of_token(self, verified: Verified) -> Principal:
+        if not verified.of_key:
+            rate = self._default_rate if verified.rate_rows_per_s is None else verified.rate_rows_per_s
+            bucket = self._buckets.of_subject(verified.subject, rate)
+            return TokenPrincipal(verified.subject, verified.subject, verified.grant, bucket, verified.lease)
+        known = self._known.get(verified.subject)
+        if known is None:
+            raise Unauthenticated("the token's API key is unknown or revoked", where="Authorization")
+        key = known[1]
+        held = scopes.narrow(scopes.Grant(key.may_predict, key.scopes), verified.grant)
+        found = TokenPrincipal(key.key_id, key.name, held, None, verified.lease)
+        found.limiter, found.burst_rows = key.limiter, key.burst_rows
+        return found
+
+
+class TokenPrincipal(Principal):
+    """Somebody who came with a token: false once that has expired or was withdrawn. Whoever remembers it asks."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, key_id: str, name: str, grant: scopes.Grant, bucket: TokenBucket | None, lease: Lease) -> None:
+        super().__init__(
+            key_id,
+            name,
+            may_predict=grant.may_predict,
+            scopes=grant.scopes,
+            limiter=None if bucket is None else bucket.take,
+            burst_rows=0 if bucket is None else bucket.burst,
+        )
+        self._lease = lease
+
+    def __bool__(self) -> bool:
+        return bool(self._lease)
 
 
 def everybody() -> Principal:

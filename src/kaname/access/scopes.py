@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from kaname.errors import InvalidInput
+from kaname.settings import SCOPE
 
 IMPLIES: dict[str, frozenset[str]] = {
     "read": frozenset({"read"}),
@@ -16,7 +17,7 @@ IMPLIES: dict[str, frozenset[str]] = {
 }
 """Each plain scope and everything that it allows beside predicting; `admin` may also predict with every model."""
 
-_PREDICT = re.compile(r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+_SCOPE = re.compile(SCOPE)
 _EXPECTED = "predict:<model>, predict:*, read, write or admin"
 
 
@@ -27,9 +28,18 @@ class Grant(msgspec.Struct, frozen=True):
     scopes: frozenset[str]
 
 
+EVERYTHING = Grant(None, IMPLIES["admin"])
+"""What `admin` allows."""
+
+
+def is_scope(text: str) -> bool:
+    """Whether it is well formed."""
+    return _SCOPE.fullmatch(text) is not None
+
+
 def check(scope: str) -> str:
     """`scope` itself when it is well formed; raises InvalidInput otherwise."""
-    if scope not in IMPLIES and not _PREDICT.fullmatch(scope):
+    if not is_scope(scope):
         raise InvalidInput("no such scope", where="scopes", found=repr(scope), expected=_EXPECTED)
     return scope
 
@@ -48,8 +58,31 @@ def grant(scopes: Iterable[str]) -> Grant:
     models: set[str] = set()
     for scope in scopes:
         plain |= IMPLIES.get(scope, frozenset())
-        match = _PREDICT.fullmatch(scope)
-        if match is not None:
+        match = _SCOPE.fullmatch(scope)
+        if match is not None and match[1] is not None:
             models.add(match[1])
     everything = "*" in models or "admin" in plain
     return Grant(None if everything else frozenset(models), plain)
+
+
+def narrow(held: Grant, asked: Grant) -> Grant:
+    """What is in both."""
+    if held.may_predict is None or asked.may_predict is None:
+        models = asked.may_predict if held.may_predict is None else held.may_predict
+    else:
+        models = held.may_predict & asked.may_predict
+    return Grant(models, held.scopes & asked.scopes)
+
+
+def covers(held: Grant, asked: Grant) -> bool:
+    """Whether everything asked for is held."""
+    return narrow(held, asked) == asked
+
+
+def spell(held: Grant) -> tuple[str, ...]:
+    """The fewest scopes that allow just this."""
+    if held == EVERYTHING:
+        return ("admin",)
+    models = ("*",) if held.may_predict is None else sorted(held.may_predict)
+    plain = [name for name in ("write", "read") if name in held.scopes][:1]
+    return (*(f"predict:{model}" for model in models), *plain)

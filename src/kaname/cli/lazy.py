@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "model": ("kaname.models.cli", ("open_models", "how_to_ask"), "Add, list, promote and roll back models."),
     "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
+    "token": ("kaname.access.token_cli", ("open_signing",), "Rotate the keys of the token endpoint."),
     "batch": ("kaname.batch.cli", ("open_jobs",), "Predict files of rows as jobs of the server."),
     "predictions": ("kaname.predictions.cli", ("open_reader",), "Read the record of predictions."),
 }

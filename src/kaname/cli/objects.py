@@ -14,6 +14,7 @@ from kaname.project import Project, find, load_valid
 
 if TYPE_CHECKING:
     from kaname.access.keys import Keys
+    from kaname.access.signing import SigningKeys
     from kaname.batch.jobs import Jobs
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
@@ -63,6 +64,14 @@ def open_models() -> Models:
 def open_keys() -> Keys:
     """The keys of the chosen project, until the command ends."""
     return _open().keys
+
+
+def open_signing() -> SigningKeys:
+    """The keys of the chosen project's token endpoint; made when there are none. Needs the extra `security`."""
+    from kaname.access.bearer import signing_keys
+
+    project = _chosen()
+    return signing_keys(project.settings.access, project.data)
 
 
 def open_reader() -> PredictionReader:

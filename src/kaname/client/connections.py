@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -21,10 +22,11 @@ class Connections:
     Raises InvalidInput for a URL that is not http:// or https://.
     """
 
-    def __init__(self, url: str, *, keep: int) -> None:
+    def __init__(self, url: str, *, keep: int, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: whom to believe, and who to say one is, behind https://; None: as the system does."""
         scheme, self._host, self._port, self._base = _parsed(url)
         self.url = url
-        self._make = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        self._tls = (tls or ssl.create_default_context()) if scheme == "https" else None
         self._keep = keep
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
@@ -50,7 +52,7 @@ class Connections:
 
     def stream(self, path: str, headers: Mapping[str, str], timeout_s: float) -> LineStream:
         """A request of many lines over a new connection, on which no silence lasts longer than `timeout_s`."""
-        connection = self._make(self._host, self._port, timeout=timeout_s)
+        connection = self._made(timeout_s)
         return LineStream(connection, self._base + path, headers)
 
     def close(self) -> None:
@@ -78,11 +80,16 @@ class Connections:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                return self._make(self._host, self._port, timeout=timeout_s)
+                return self._made(timeout_s)
             if connection.sock is not None and not _readable(connection.sock):
                 connection.sock.settimeout(timeout_s)
                 return connection
             connection.close()  # the server closed it while it was idle
+
+    def _made(self, timeout_s: float) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
 
     def _give(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:

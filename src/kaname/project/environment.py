@@ -1,12 +1,14 @@
 """Settings from the environment: `KANAME_SERVER__PORT=9000` sets `server.port`.
 
-Two underscores separate the levels. Lists are written with commas. `null` unsets a value that may be unset.
+Two underscores separate the levels. Lists are written with commas, those of groups as
+JSON. `null` unsets a value that may be unset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -58,6 +60,8 @@ def _value(variable: str, path: tuple[str, ...], text: str, of: type) -> object:
         raise InvalidInput("a group of settings, not a setting", where=variable, expected=f"{example}, for example")
     if is_secret(kind):
         return _secret(variable, path, text)
+    if fields_at(of, (*path, 0)):
+        return _listed(variable, path, text, of)
     if _takes(kind, inspect.VarTupleType):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
@@ -75,6 +79,14 @@ def _secret(variable: str, path: tuple[str, ...], text: str) -> str | None:
     if not text:
         raise InvalidInput(f"`{'.'.join(path)}` must not be empty", where=variable, expected="the secret, or null")
     return None if text == "null" else text
+
+
+def _listed(variable: str, path: tuple[str, ...], text: str, of: type) -> object:
+    kind: Any = _annotation(path, of)
+    try:
+        return msgspec.to_builtins(msgspec.json.decode(text, type=kind))
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(f"`{'.'.join(path)}`: {error}", where=variable, expected="a JSON list") from None
 
 
 def _takes(kind: inspect.Type | None, wanted: type[inspect.Type]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from kaname.addresses import is_confidential, is_loopback, is_url
 from kaname.errors import InvalidInput, KanameError, NotFound
 from kaname.project.document import Document, read
 from kaname.project.environment import overrides_of
@@ -95,16 +95,6 @@ def load_valid(root: Path, environ: Mapping[str, str], overrides: Mapping[str, o
     return project
 
 
-def is_loopback(host: str) -> bool:
-    """True if only this machine can reach a server bound to `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[KanameError]:
     """What no single value shows."""
     access = settings.access
@@ -116,6 +106,17 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
             found=f"host {settings.server.host} with authentication off",
             expected="host 127.0.0.1, access.authentication: required, or access.allow_insecure_bind: true",
         )
+
+    names: set[str] = set()
+    for issuer in access.tokens:
+        where = origins.get("access.tokens", "access.tokens")
+        source = issuer.jwks or issuer.issuer
+        if issuer.name in names:
+            yield InvalidInput("two issuers of one name", where=where, found=issuer.name, expected="a name for each")
+        if (is_url(source) or issuer.jwks is None) and not is_confidential(source):
+            what = f"the keys of {issuer.name} could be replaced on the way"
+            yield InvalidInput(what, where=where, found=source, expected="an https:// URL, or a file")
+        names.add(issuer.name)
 
 
 def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -56,6 +56,15 @@ class Terms:
         self.fault: KanameError | None = None
 
 
+class PassingTerms(Terms):
+    """Those of somebody who may ask for a time only: false when that is over, so that they are read again."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.principal)
+
+
 class PredictEndpoint:
     """Both doors enter here. `observers` see every outcome, `path` is what follows once the input is known."""
 
@@ -122,7 +131,8 @@ class PredictEndpoint:
         """The terms of a head, kept in it. Raises Unauthenticated."""
         fields = head.fields
         given = fields.get(b"x-request-id")
-        terms = Terms(self._principal_of(fields.get(b"authorization")), self._timeout_ns)
+        principal = self._principal_of(fields.get(b"authorization"))
+        terms = (Terms if type(principal) is Principal else PassingTerms)(principal, self._timeout_ns)
         terms.request_id = given.decode() if given is not None and _good_id(given) else None
         terms.encoding = fields.get(b"content-encoding")
         try:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from kaname.access.lease import TokenCheck
 from kaname.access.limiter import TokenBucket
 from kaname.access.principals import Buckets, Principals
 from kaname.call import Handler, Principal, Target
@@ -105,7 +106,9 @@ class Node:
         loader: Loader,
         buckets: Buckets,
         progress: Progress,
+        check: TokenCheck | None = None,
     ) -> None:
+        """`check` knows the tokens that are as good as keys."""
         loop = asyncio.get_running_loop()
         self.gate = gate
         self.settings = settings
@@ -117,6 +120,7 @@ class Node:
         self._loader = loader
         self._buckets = buckets
         self._progress = progress
+        self._check = check
         gate.activated = progress.activated
         self._crew = Crew(settings.inference.worker_threads, loop)
         self._deadlines = Deadlines(clock, loop)
@@ -194,6 +198,7 @@ class Node:
             self._buckets,
             default_rate_rows_per_s=self.settings.access.rate_rows_per_s,
             off=self.settings.access.authentication == "off",
+            check=self._check,
         )
         self.snapshot = snapshot
         self._router = Router(self)
