@@ -20,7 +20,8 @@ import numpy as np
 
 from kaname.call import Answer, Call, Outcome, Outputs, Principal, Target
 from kaname.clock import SystemClock
-from kaname.predictions.encoding import Item, Source, encode
+from kaname.predictions.encoding import Source, encode
+from kaname.predictions.items import Item
 from kaname.predictions.recorder import Recorder
 from kaname.settings import Recording
 from kaname.signature import Feature, OutputSpec, Signature

@@ -66,14 +66,15 @@ class Outputs:
     """The output tensors of one run, in the order of the signature; several calls own rows of it.
 
     `cells` are the rows that went in, as they were asked, where all of them are numbers (FP64, a row per row, NaN for
-    null): one array for the record instead of each call's table.
+    null): one array for the record instead of each call's table. `cached`: a run of earlier, or of another's call.
     """
 
-    __slots__ = ("_lists", "_rendered", "_texts", "cells", "tensors")
+    __slots__ = ("_lists", "_rendered", "_texts", "cached", "cells", "tensors")
 
-    def __init__(self, tensors: tuple[Tensor, ...], cells: Tensor | None = None) -> None:
+    def __init__(self, tensors: tuple[Tensor, ...], cells: Tensor | None = None, *, cached: bool = False) -> None:
         self.tensors = tensors
         self.cells = cells
+        self.cached = cached
         self._lists: list[list[Any] | None] = [None] * len(tensors)
         self._texts: list[list[str] | None] = [None] * len(tensors)
         self._rendered: dict[Render, list[str]] = {}

@@ -194,6 +194,17 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Feature, input or output names whose values are not recorded."""
 
 
+class Caching(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Answers of one model kept for requests that bring the same input again."""
+
+    enabled: bool = False
+    """Whether answers are kept; a request then also waits for an equal one in progress instead of running beside it."""
+    ttl_ms: Millis = 60_000.0
+    """How long a worker keeps an answer."""
+    max_bytes: Bytes = 64 * 1024 * 1024
+    """Most that a worker keeps; what is asked rarely goes first."""
+
+
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an owner sets per model; everything has a default."""
 
@@ -201,6 +212,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the model is for, for people."""
     limits: Limits = Limits()
     record: Recording = Recording()
+    cache: Caching = Caching()
     max_delay_ms: Millis = 0.0
     """Longest time a request waits for others to share its batch; 0: batches form only while the runtime is busy."""
     max_batch_rows: Count | None = None

@@ -42,7 +42,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     `features` is empty for models that take plain tensors. Otherwise the features are either the columns of
     the single input of shape [-1, n] (`layout` "matrix"), or each is its own input of shape [-1, 1]
     (`layout` "columns", same order as `inputs`). `batched` says that the first dimension of every input and
-    output counts rows; when it is false a request is one run and is never merged with another.
+    output counts rows; when it is false a request is one run and is never merged with another. `deterministic` says
+    that equal inputs give equal outputs; answers of a version that is not are never kept for other requests.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[Feature, ...] = ()
     labels: tuple[Label, ...] = ()
     batched: bool = True
+    deterministic: bool = True
 
     @property
     def layout(self) -> Literal["tensors", "matrix", "columns"]:

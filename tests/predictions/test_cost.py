@@ -9,7 +9,8 @@ import pytest
 
 from kaname.call import Answer
 from kaname.clock import SystemClock
-from kaname.predictions.encoding import Item, Source, encode, item_of
+from kaname.predictions.encoding import Source, encode
+from kaname.predictions.items import Item, item_of
 from kaname.predictions.recorder import Recorder
 from kaname.settings import Recording
 from kaname.storage.events.lmdb.writer import LmdbWriter

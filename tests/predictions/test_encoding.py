@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from kaname.call import Answer, Call, Outcome, Outputs, Row
 from kaname.errors import CorruptData, InvalidInput, ModelFailed, RateLimited
 from kaname.predictions.decoding import decode, without
-from kaname.predictions.encoding import BLOCK_BYTES, Item, Source, encode, item_of
+from kaname.predictions.encoding import BLOCK_BYTES, Source, encode
+from kaname.predictions.items import Item, item_of
 from kaname.predictions.types import Digest, Prediction, RecordedError
 from kaname.settings import Recording
 from kaname.signature import Feature, Signature
@@ -70,6 +71,21 @@ def test_many_requests_share_a_run_and_each_gets_its_own_rows() -> None:
     assert found["b"].inputs["length"] == [1.0, 7.0]
     assert found["b"].rows == 2
     assert found["c"].outputs["label"] == [2]
+
+
+def test_what_came_from_a_cache_says_so_also_when_its_neighbours_are_deleted() -> None:
+    """Answers with and without a run of their own in one block; a deletion moves the marks with the events."""
+    calls: list[tuple[Call, Outcome]] = []
+    for i in range(4):
+        run = Outputs(flower_run(1).tensors, cached=i % 2 == 1)
+        calls.append((table_call(f"r{i}", [[float(i), 1.0, "red"]]), answer(run=run)))
+    assert [event.cached for event in through(calls).values()] == [False, True, False, True]
+    source = Source(TARGET, FLOWERS, Recording())
+    (encoded,) = encode(source, [item_of(call, outcome, call.started_ns) for call, outcome in calls], 0)
+    block = Block("flowers/0", 0, *encoded)
+    value, gone = without(block, lambda event: event.request_id in ("r0", "r1"))
+    left = decode(Block("flowers/0", 0, encoded.events, encoded.first_us, encoded.last_us, value))
+    assert [(gone, event.request_id, event.cached) for event in left] == [(2, "r2", False), (2, "r3", True)]
 
 
 def test_refused_failed_and_malformed_requests_are_recorded_beside_good_ones() -> None:

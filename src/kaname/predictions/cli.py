@@ -130,8 +130,9 @@ def _line(event: Prediction) -> str:
     moment = datetime.fromtimestamp(event.time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     outcome = _values(event.outputs) if event.error is None else f"{event.error.code}: {event.error.message}"
     rows = "" if event.rows == 1 else f"  {event.rows} rows"
+    cached = "  cached" if event.cached else ""
     return (
-        f"{moment}  {event.model}/{event.version}  {event.latency_us / 1000:.2f} ms{rows}  "
+        f"{moment}  {event.model}/{event.version}  {event.latency_us / 1000:.2f} ms{rows}{cached}  "
         f"{event.request_id}  {_values(event.inputs)} -> {outcome}"
     )
 

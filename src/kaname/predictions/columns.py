@@ -86,3 +86,5 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     """By position in the block."""
     places: list[int]
     """Positions that the requests had when written; empty when none has been deleted since."""
+    cached: Sequence[int] = ()
+    """Positions in the block of answers that were not computed for their request."""

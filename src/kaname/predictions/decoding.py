@@ -43,7 +43,7 @@ def _events(block: Block, body: Body) -> list[Prediction]:
     spans = _spans(rows)
     inputs = [_expand(column, spans) for column in body.inputs]
     outputs = [_expand(column, spans) for column in body.outputs]
-    target = body.target
+    target, cached = body.target, frozenset(body.cached)
     return [
         Prediction(
             partition=block.partition,
@@ -58,6 +58,7 @@ def _events(block: Block, body: Body) -> list[Prediction]:
             key_id=body.keys[body.key_of[i] if body.key_of else 0],
             rows=rows[i],
             status="error" if i in body.errors else "ok",
+            cached=i in cached,
             error=body.errors.get(i),
             inputs=_named(body.input_names, inputs, i),
             outputs={} if i in body.errors else _named(body.output_names, outputs, i),
@@ -78,6 +79,7 @@ def without(block: Block, belongs: Callable[[Prediction], bool]) -> tuple[bytes,
     body = _body(block)
     spans = _spans(body.rows or [1] * len(events))
     used = sorted({body.key_of[i] for i in kept}) if body.key_of else [0] * bool(kept)
+    cached = frozenset(body.cached)
     left = msgspec.structs.replace(
         body,
         request_ids=[body.request_ids[i] for i in kept],
@@ -90,6 +92,7 @@ def without(block: Block, belongs: Callable[[Prediction], bool]) -> tuple[bytes,
         outputs=[_reduce(column, spans, kept) for column in body.outputs],
         errors={place: body.errors[i] for place, i in enumerate(kept) if i in body.errors},
         places=[body.places[i] if body.places else i for i in kept],
+        cached=[place for place, i in enumerate(kept) if i in cached],
     )
     return _pack(left), len(events) - len(kept)
 

@@ -17,9 +17,10 @@ import blake3
 import msgspec
 import numpy as np
 
-from kaname.call import Answer, Call, Outcome, Outputs, Row, Target
+from kaname.call import Outputs, Row, Target
 from kaname.errors import KanameError
 from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Numbers, Packed, Whole
+from kaname.predictions.items import Item
 from kaname.predictions.types import RecordedError
 from kaname.settings import Recording
 from kaname.signature import Feature, Signature
@@ -31,28 +32,6 @@ BLOCK_EVENTS = 2048
 """More requests make several blocks, so that the thread leaves the interpreter to the event loop in between."""
 LIST_ELEMENTS = 64
 """Outputs with at most this many elements per row are kept as values, larger ones in binary form."""
-
-Item = tuple[
-    str, int, int, int, str, Sequence[Row] | None, tuple[Tensor, ...] | None, Outputs | KanameError, int, int | None
-]
-"""A request id, start and end (monotonic ns), rows, key id, the table or the tensors, and what came of them: the
-outputs of a run and which of its rows, or the error. A plain tuple: one is made per request, and the call can go. Where
-the run has its cells (`Outputs.cells`), the table is left out."""
-
-
-def item_of(call: Call, outcome: Outcome, ended_ns: int) -> Item:
-    """What is kept of a call until it is written."""
-    if type(outcome) is Answer:
-        run = outcome.outputs
-        return (
-            call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id,
-            call.table if run.cells is None else None, call.tensors, run, outcome.start, outcome.stop,
-        )  # fmt: skip
-    assert isinstance(outcome, KanameError)
-    return (
-        call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id, call.table, call.tensors,
-        outcome, 0, None,
-    )  # fmt: skip
 
 
 class Encoded(NamedTuple):
@@ -178,7 +157,7 @@ def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Enco
     outputs = _output_columns(source, runs, starts, stops, pick)
     return _finish(
         source, names, ids, [at + wall_ns for at in started], list(map(sub, ended, started)), keys,
-        rows if most > 1 else (), inputs, outputs, {},
+        rows if most > 1 else (), inputs, outputs, {}, _cached(runs),
     )  # fmt: skip
 
 
@@ -193,14 +172,22 @@ def _finish(
     inputs: list[Column | None],
     outputs: list[Column | None],
     errors: dict[int, RecordedError],
+    cached: Sequence[int],
 ) -> Encoded:
     distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     key_of = [distinct[key] for key in keys] if len(distinct) > 1 else []
     body = Body(
         FORMAT, source.target, names, source.output_names, ids, times, latencies,
-        list(distinct), key_of, rows, inputs, outputs, errors, [],
+        list(distinct), key_of, rows, inputs, outputs, errors, [], cached,
     )  # fmt: skip
     return Encoded(len(ids), min(times) // 1000, max(times) // 1000, _pack(body))
+
+
+def _cached(found: Sequence[Outputs | KanameError]) -> list[int]:
+    """Positions of the answers that came from a cache. Runs are asked first: there are fewer of them."""
+    if not any(type(run) is Outputs and run.cached for run in dict.fromkeys(found)):
+        return []
+    return [i for i, run in enumerate(found) if type(run) is Outputs and run.cached]
 
 
 def _table_columns(source: Source, tables: Sequence[Any], most: int) -> list[Column | None]:
@@ -331,7 +318,7 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
     }
     return _finish(
         source, names, [text(request_id) for request_id in ids], [at + wall_ns for at in started],
-        list(map(sub, ended, started)), keys, rows, inputs, outputs, errors,
+        list(map(sub, ended, started)), keys, rows, inputs, outputs, errors, _cached(found),
     )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def _row(event: Prediction, row: int) -> Row:
         "version": event.version,
         "key_id": event.key_id,
         "status": event.status,
+        "cached": event.cached,
         "error_code": event.error.code if event.error else None,
         "error_message": event.error.message if event.error else None,
     }
@@ -121,6 +122,7 @@ def _schema(kinds: dict[str, set[str]]) -> Schema:
         ("time", pa.timestamp("us", tz="UTC")),
         ("latency_us", pa.int64()),
         *((name, pa.string()) for name in ("model", "version", "key_id", "status", "error_code", "error_message")),
+        ("cached", pa.bool_()),
     ]
     for name in sorted(kinds):
         found = kinds[name] - {"null"}

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from kaname.call import Call, Handler, Outcome
 from kaname.clock import Clock
 from kaname.errors import Overloaded
-from kaname.predictions.encoding import Item, Source, item_of
+from kaname.predictions.encoding import Source
+from kaname.predictions.items import Item, item_of
 from kaname.settings import Recording
 from kaname.signature import Signature
 from kaname.tensors import Tensor

@@ -19,7 +19,8 @@ import structlog
 from kaname.call import Call, Handler, Outcome, Target
 from kaname.clock import Clock
 from kaname.errors import Unavailable
-from kaname.predictions.encoding import Encoded, Item, Source, encode
+from kaname.predictions.encoding import Encoded, Source, encode
+from kaname.predictions.items import Item
 from kaname.predictions.lanes import Buffer, Counts, Held, Lane, handler_of, not_recorded
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording

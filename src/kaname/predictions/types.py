@@ -51,6 +51,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     rows: int
     status: Status
+    cached: bool = False
+    """Whether the answer was computed for another request that asked the same."""
     error: RecordedError | None = None
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}

@@ -5,6 +5,7 @@ The contract of the class::
     class Model:
         files = ("weights.npy",)                 # optional: files beside the module that belong to the model
         signature = {...}                        # optional: see `kaname.signature.Signature`
+        deterministic = False                    # optional: the same input may get another answer (never cached)
 
         def load(self, folder: Path) -> None: ...  # optional: called once before the first prediction
         def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray] | np.ndarray: ...

@@ -15,6 +15,7 @@ from kaname.call import Handler, Principal, Target
 from kaname.clock import Clock
 from kaname.errors import NotFound, Unavailable
 from kaname.ids import IdSource
+from kaname.inference.cache.step import ResultCache
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
 from kaname.inference.residency import Residency, Resident
@@ -23,6 +24,7 @@ from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Profile, Session
 from kaname.serving.asgi import AsgiReply
+from kaname.serving.caching import Caches
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
@@ -129,6 +131,7 @@ class Node:
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
         self.residency = Residency(self._open, self._make_lane, self._deadlines)
+        self._caches = Caches(metrics, self._deadlines)
         self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
         self._bringing: asyncio.Task[None] | None = None
@@ -201,6 +204,7 @@ class Node:
             check=self._check,
         )
         self.snapshot = snapshot
+        self._caches.keep(snapshot)
         self._router = Router(self)
         self._asked.clear()
         self._asked_now.clear()
@@ -309,6 +313,10 @@ class Node:
             bucket = None if rate is None else TokenBucket(rate, None, self.clock).take
             kept = self._admissions[info.model_id] = Admission(info.model, limits, bucket)
         return kept
+
+    def cache_of(self, info: VersionInfo) -> ResultCache | None:
+        """Where answers of the version are kept, or None."""
+        return self._caches.of(info, self.config_of(info))
 
     def record_handler(self, info: VersionInfo) -> Handler | None:
         """The handler that records calls of the version, or None when nothing is recorded."""

@@ -1,10 +1,11 @@
 """The request path, top to bottom.
 
-    admit → infer → (answer) → observe → door
+    admit → (cache) → infer → (answer) → observe → door
 
-`observe` counts and records every outcome, `admit` says how much may be asked, `infer` hands the call to the
-version's lane. A model's path is composed once per snapshot, only of what it needs. Later capabilities add
-steps between `admit` and `infer` (route, assemble) and handlers on the way back (decide).
+`observe` counts and records every outcome, `admit` says how much may be asked, `cache` (where a model keeps answers:
+`inference.cache`) answers what was asked before, `infer` hands the call to the version's lane. A model's path is
+composed once per snapshot, only of what it needs. Later capabilities add steps between `admit` and `infer` (route,
+assemble) and handlers on the way back (decide).
 """
 
 from __future__ import annotations

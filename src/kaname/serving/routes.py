@@ -10,9 +10,11 @@ from kaname.call import Handler, Handlers, Step
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
+from kaname.inference.cache.step import ResultCache
 from kaname.inference.residency import Residency, Resident
 from kaname.inference.streams import Streams
 from kaname.models.types import VersionInfo
+from kaname.serving.caching import MarkingCodec
 from kaname.serving.endpoint import Codec, PredictEndpoint, PrincipalOf, Refusal, RefusingEndpoint
 from kaname.serving.exchange import Endpoint
 from kaname.serving.json_codec import JsonCodec, refusal
@@ -65,6 +67,7 @@ class Facts(Protocol):
     def config_of(self, info: VersionInfo) -> ModelConfig: ...
     def meters_of(self, info: VersionInfo) -> VersionMeters: ...
     def admission_of(self, info: VersionInfo) -> Admission: ...
+    def cache_of(self, info: VersionInfo) -> ResultCache | None: ...
     def record_handler(self, info: VersionInfo) -> Handler | None: ...
     @property
     def principal_of(self) -> PrincipalOf: ...
@@ -155,12 +158,15 @@ class Router:
             name = facts.name_of(ref)
             return RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
         observed, steps = self._path(info)
+        codec = form.codec(info, facts.settings.inference.max_rows)
+        if facts.cache_of(info) is not None:
+            codec = MarkingCodec(codec)
         if streamed:
             steps = facts.admission_of(info).step(facts.streams.step(facts.want(info)))
         return PredictEndpoint(
             info=info,
             instance=path,
-            codec=form.codec(info, facts.settings.inference.max_rows),
+            codec=codec,
             observers=observed,
             path=steps,
             principal_of=principal_of,
@@ -177,6 +183,9 @@ class Router:
         if path is None:
             facts = self._facts
             observed = observe(facts.meters_of(info).meter(facts.clock), facts.record_handler(info))
-            path = observed, facts.admission_of(info).step(infer(facts.residency, facts.want(info)))
-            self._paths[info.id] = path
+            steps = infer(facts.residency, facts.want(info))
+            cache = facts.cache_of(info)
+            if cache is not None:
+                steps = cache.step(info, steps)
+            path = self._paths[info.id] = observed, facts.admission_of(info).step(steps)
         return path

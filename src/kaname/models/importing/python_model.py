@@ -39,6 +39,8 @@ def prepare(request: ImportRequest, folder: Path) -> Prepared:
         )
     else:
         signature, rows = _inferred(model, given)
+    if not getattr(found, "deterministic", True):
+        signature = msgspec.structs.replace(signature, deterministic=False)
     return Prepared(
         folder=folder,
         source="python",

@@ -97,10 +97,10 @@ class Totals:
                 if "model" in labels and "version" in labels:
                     cells = struct.unpack_from(f"<{series.cells}d", content, at)
                     key = (series.name, labels["model"], labels["version"])
-                    self._cells.setdefault(key, []).append((labels.get("code", ""), cells))
+                    self._cells.setdefault(key, []).append((labels.get("code") or labels.get("result", ""), cells))
 
     def counter(self, name: str, info: VersionInfo, *, wanted: Callable[[str], bool] = lambda _: True) -> float:
-        """Sum of a counter over its `code` labels that are wanted."""
+        """Sum of a counter over its `code` (or `result`) labels that are wanted."""
         return sum(cells[0] for code, cells in self._cells.get((name, info.model, info.version), ()) if wanted(code))
 
     def latest(self, name: str, info: VersionInfo) -> float:
@@ -135,6 +135,8 @@ def _statistics(info: VersionInfo, totals: Totals) -> ModelStatistics:
             ),
             compute_input=_duration(runs, totals.counter("kaname_input_seconds_total", info)),
             compute_infer=_duration(runs, totals.counter("kaname_run_seconds_total", info)),
+            cache_hit=_duration(totals.counter("kaname_cache_requests_total", info, wanted=lambda r: r != "miss"), 0),
+            cache_miss=_duration(totals.counter("kaname_cache_requests_total", info, wanted=lambda r: r == "miss"), 0),
         ),
     )
 

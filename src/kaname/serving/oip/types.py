@@ -37,6 +37,7 @@ class Duration(msgspec.Struct, frozen=True):
 class InferenceStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """`success`, `fail` and `queue` count requests, `compute_input` and `compute_infer` runs, each for many
     requests. `queue` is the time from the whole request to its run. Writing the answers is part of `success` alone.
+    `cache_hit` and `cache_miss` count requests of models that keep answers; their time is not taken apart.
     """
 
     success: Duration = Duration()
@@ -46,6 +47,7 @@ class InferenceStatistics(msgspec.Struct, frozen=True, kw_only=True):
     compute_infer: Duration = Duration()
     compute_output: Duration = Duration()
     cache_hit: Duration = Duration()
+    cache_miss: Duration = Duration()
 
 
 class ModelStatistics(msgspec.Struct, frozen=True, kw_only=True):
