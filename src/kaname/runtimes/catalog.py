@@ -16,6 +16,8 @@ FILES = {
     "xgboost": "model.ubj",
     "python": "model.py",
     "litert": "model.tflite",
+    "pytorch": "model.pt2",
+    "torchscript": "model.pt",
 }
 """Each runtime and the file in an artefact's folder that it reads."""
 
@@ -25,7 +27,11 @@ _CLASSES = {
     "xgboost": ("kaname.runtimes.xgboost", "XGBoostRuntime"),
     "python": ("kaname.runtimes.python", "PythonRuntime"),
     "litert": ("kaname.runtimes.litert", "LiteRTRuntime"),
+    "pytorch": ("kaname.runtimes.pytorch", "PyTorchRuntime"),
+    "torchscript": ("kaname.runtimes.pytorch", "TorchScriptRuntime"),
 }
+HEAVY = frozenset({"pytorch", "torchscript"})
+"""Runtimes whose library costs a worker hundreds of megabytes."""
 
 
 def runtime_of(name: str) -> Runtime:

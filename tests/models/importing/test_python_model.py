@@ -126,7 +126,7 @@ def test_kinds_are_detected(tmp_path: Path) -> None:
         "m.json": "xgboost",
     }
     assert split_python(Path("a/m.py:Name")) == (Path("a/m.py"), "Name")
-    (tmp_path / "m.pt").write_bytes(b"x")
-    for name, says in (("m.pt", "export the model to ONNX"), ("gone.onnx", "no such file"), (".", "not a file")):
+    (tmp_path / "m.pb").write_bytes(b"x")
+    for name, says in (("m.pb", "export the model to ONNX"), ("gone.onnx", "no such file"), (".", "not a file")):
         with pytest.raises(InvalidInput, match=says):
             detect(tmp_path / name)

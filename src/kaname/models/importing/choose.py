@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from kaname.errors import InvalidInput, KanameError, ModelFailed
 from kaname.models.importing import draw, parity, sample
 from kaname.models.importing.types import Imported, ImportRequest, Prepared, Tensors
 from kaname.models.types import Parity, RuntimeChoice, VersionInfo
-from kaname.runtimes.catalog import FILES, open_session
+from kaname.runtimes.catalog import FILES, HEAVY, open_session
 from kaname.runtimes.profile import profile
 from kaname.runtimes.types import Profile, SessionOptions
 from kaname.signature import OutputSpec, Signature
@@ -19,12 +20,16 @@ from kaname.signature import OutputSpec, Signature
 _DRAWN_ROWS = 4_000
 _PROFILE_ROWS = 64
 _TIE = 0.03
+_WORTH = 2.0
+"""How many times faster a runtime must be that costs every worker hundreds of megabytes."""
 _NAMES = {
     "onnx": "ONNX Runtime",
     "lightgbm": "native LightGBM",
     "xgboost": "native XGBoost",
     "python": "Python",
     "litert": "LiteRT",
+    "pytorch": "PyTorch",
+    "torchscript": "TorchScript",
 }
 
 
@@ -35,7 +40,7 @@ def finish(prepared: Prepared, request: ImportRequest) -> Imported:
     """
     rng = np.random.default_rng(20)
     checked = _parity_rows(prepared, rng)
-    originals = None if prepared.original is None else prepared.original(checked)
+    originals = None if prepared.original is None else _answers(prepared.original, checked, prepared.signature)
     signature = prepared.signature
     company = sample.narrow(_head(_profile_rows(prepared, rng), _PROFILE_ROWS), signature)
     choices = [_measure(name, prepared, request, checked, originals, company) for name in prepared.runtimes]
@@ -157,7 +162,7 @@ def _measure(
 def _parity(runtime: str, prepared: Prepared, request: ImportRequest, rows: Tensors, originals: Tensors) -> Parity:
     session = open_session(runtime, prepared.folder, prepared.signature, SessionOptions())
     try:
-        found = session.run(sample.narrow(rows, prepared.signature))
+        found = _answers(session.run, sample.narrow(rows, prepared.signature), prepared.signature)
     except KanameError:
         raise
     except Exception as error:
@@ -165,6 +170,13 @@ def _parity(runtime: str, prepared: Prepared, request: ImportRequest, rows: Tens
     finally:
         session.close()
     return parity.compare(originals, found, prepared.signature, request.tolerance)
+
+
+def _answers(run: Callable[[Tensors], Tensors], rows: Tensors, signature: Signature) -> Tensors:
+    """What `run` answers: to all rows at once, or one by one where the model takes no more."""
+    if not signature.batched or all(spec.shape[0] == -1 for spec in signature.inputs):
+        return run(rows)
+    return draw.one_by_one(run, rows)
 
 
 def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors) -> Profile:
@@ -180,8 +192,12 @@ def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors)
 
 
 def _fastest(choices: list[RuntimeChoice]) -> RuntimeChoice | None:
-    """By one row; within 3% of each other, by a row of the best batch."""
+    """By one row; within 3% of each other, by a row of the best batch. Heavy libraries must be worth their memory."""
     able = [(choice, choice.profile) for choice in choices if choice.profile is not None]
+    light = [found.us[0] for choice, found in able if choice.runtime not in HEAVY]
+    if light:
+        bound = min(light) / _WORTH
+        able = [(choice, found) for choice, found in able if choice.runtime not in HEAVY or found.us[0] < bound]
     if not able:
         return None
     least = min(found.us[0] for _, found in able)
@@ -191,14 +207,17 @@ def _fastest(choices: list[RuntimeChoice]) -> RuntimeChoice | None:
 
 def _explain(choices: list[RuntimeChoice], chosen: RuntimeChoice) -> list[RuntimeChoice]:
     able = [choice for choice in choices if choice.profile is not None]
-    return [_explained(choice, choice is chosen, able, len(choices)) for choice in choices]
+    return [_explained(choice, chosen, able, len(choices)) for choice in choices]
 
 
-def _explained(choice: RuntimeChoice, chosen: bool, able: list[RuntimeChoice], total: int) -> RuntimeChoice:
+def _explained(choice: RuntimeChoice, chosen: RuntimeChoice, able: list[RuntimeChoice], total: int) -> RuntimeChoice:
     if choice.profile is None:
         return choice
+    assert chosen.profile is not None
     time = f"{choice.profile.us[0]:.1f} µs per row alone"
-    if not chosen:
+    if choice is not chosen and choice.runtime in HEAVY and choice.profile.us[0] < chosen.profile.us[0]:
+        reason = f"not {_WORTH:g} times as fast, which alone would be worth its memory: {time}"
+    elif choice is not chosen:
         reason = f"slower: {time}"
     elif total == 1:
         reason = f"the only runtime for this model: {time}"
@@ -206,7 +225,7 @@ def _explained(choice: RuntimeChoice, chosen: bool, able: list[RuntimeChoice], t
         reason = f"the only runtime that answers as the original does: {time}"
     else:
         reason = f"the fastest that answers as the original does: {time}"
-    return msgspec.structs.replace(choice, chosen=chosen, reason=reason)
+    return msgspec.structs.replace(choice, chosen=choice is chosen, reason=reason)
 
 
 def _precise(signature: Signature) -> Signature:

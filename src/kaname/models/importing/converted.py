@@ -1,15 +1,35 @@
-"""The signature of a converted model: what its ONNX outputs mean, and how labels look on the wire."""
+"""The ONNX form of a model: added where it can be made; what its outputs mean, and how labels look on the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kaname.errors import InvalidInput
+from kaname.errors import InvalidInput, KanameError
+from kaname.models.importing.types import Prepared
+from kaname.runtimes.catalog import FILES
 from kaname.signature import Feature, Label, OutputSpec, Signature, Task
 from kaname.tensors import Datatype, TensorSpec
+
+
+def add_onnx(prepared: Prepared, convert: Callable[[Path], object]) -> Prepared:
+    """Add the form that `convert` writes to a file; why it cannot be made is a note, not an error."""
+    file = prepared.folder / FILES["onnx"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            convert(file)
+    except Exception as error:  # noqa: BLE001  (converters raise anything; the native runtime answers)
+        file.unlink(missing_ok=True)
+        said = str(error) if isinstance(error, KanameError) else f"{type(error).__name__}: {str(error)[:200]}"
+        prepared.notes.append(f"not converted to ONNX: {said}")
+        return prepared
+    prepared.runtimes = (*prepared.runtimes, "onnx")
+    return prepared
 
 
 def labels_of(classes: Iterable[Any]) -> tuple[Label, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from kaname.errors import InvalidInput
@@ -9,7 +10,8 @@ from kaname.models.importing.types import Kind
 
 ACCEPTED = (
     "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl), a LightGBM text "
-    "model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite) or a Python model (file.py:ClassName)"
+    "model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite), a PyTorch "
+    "program (.pt2), TorchScript archive or pickled module (.pt, .pth) or a Python model (file.py:ClassName)"
 )
 _SUFFIXES: dict[str, Kind] = {
     ".onnx": "onnx",
@@ -19,8 +21,10 @@ _SUFFIXES: dict[str, Kind] = {
     ".ubj": "xgboost",
     ".py": "python",
     ".tflite": "litert",
+    ".pt2": "pytorch",
 }
-_FOREIGN = {".pt", ".pth", ".h5", ".keras", ".pb", ".safetensors"}
+_TORCH = {".pt", ".pth"}
+_FOREIGN = {".h5", ".keras", ".pb", ".safetensors"}
 
 
 def split_python(path: Path) -> tuple[Path, str | None]:
@@ -38,7 +42,7 @@ def detect(path: Path) -> Kind:
     if not file.is_file():
         raise InvalidInput("not a file", where=str(file), found="a folder", expected=ACCEPTED)
     suffix = file.suffix.lower()
-    kind = _SUFFIXES.get(suffix) or _by_content(file)
+    kind = _torch(file) if suffix in _TORCH else _SUFFIXES.get(suffix) or _by_content(file)
     if kind is not None:
         return kind
     if suffix in _FOREIGN:
@@ -58,3 +62,15 @@ def _by_content(file: Path) -> Kind | None:
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in (2, 3, 4, 5):
         return "pickle"
     return None
+
+
+def _torch(file: Path) -> Kind:
+    """What of PyTorch's formats the file is: two of them are archives that say so in the names of their parts."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            parts = {name.partition("/")[2] for name in archive.namelist()}
+        if "archive_format" in parts:
+            return "pytorch"
+        if "constants.pkl" in parts:
+            return "torchscript"
+    return "torch_pickle"

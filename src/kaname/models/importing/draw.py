@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ def _moved(extra: Tensor, given: Tensor, signature: Signature, rng: np.random.Ge
         if feature.categories is not None:
             moved[:, k] = extra[:, k]
     return moved
+
+
+def one_by_one(run: Callable[[Tensors], Tensors], rows: Tensors) -> Tensors:
+    """What `run` answers to each row alone, as if it had answered them together."""
+    answers = [run(tuple(x[i : i + 1] for x in rows)) for i in range(len(rows[0]))]
+    return tuple(np.concatenate(parts) for parts in zip(*answers, strict=True))
 
 
 def blank(signature: Signature, rng: np.random.Generator, count: int, free: int) -> Tensors:

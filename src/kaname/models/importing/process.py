@@ -15,6 +15,7 @@ import msgspec
 
 from kaname import errors
 from kaname.errors import KanameError
+from kaname.models.importing import trust
 from kaname.models.importing.detect import detect
 from kaname.models.importing.types import Imported, ImportRequest
 from kaname.models.types import RuntimeChoice, VersionInfo
@@ -87,12 +88,7 @@ def run_import(request: ImportRequest, workdir: Path) -> Imported:
     ModelFailed when the child died, DeadlineExceeded when it took longer than `request.timeout_s`.
     """
     kind = detect(request.path)
-    if kind == "pickle" and not request.trust_pickle:
-        raise errors.InvalidInput(
-            "a pickle can run any code while it is read; import it only if you trust who made it, with --trust-pickle "
-            "(or export the model to ONNX, LightGBM text or XGBoost JSON)",
-            where=str(request.path),
-        )
+    trust.demand(kind, request)
     workdir.mkdir(parents=True, exist_ok=True)
     # A folder of the child's own: what it leaves behind when it dies goes with it.
     with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:

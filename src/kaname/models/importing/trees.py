@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaname.errors import KanameError, MissingDependency
+from kaname.errors import MissingDependency
 from kaname.models.importing import converted, sample
 from kaname.models.importing.types import Domain, ImportRequest, Prepared, Tensors
-from kaname.runtimes.catalog import FILES
 from kaname.runtimes.scores import Scores
 from kaname.signature import Feature, Label, Signature, Task
 from kaname.tensors import Datatype, Tensor
@@ -64,18 +62,7 @@ def given_rows(request: ImportRequest, signature: Signature) -> tuple[Tensors, b
 
 def add_onnx(prepared: Prepared, convert: Callable[[], bytes]) -> Prepared:
     """Add the ONNX form beside the native one; why it cannot be made is a note, not an error."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            write(prepared.folder, FILES["onnx"], convert())
-    except KanameError as error:
-        prepared.notes.append(f"not converted to ONNX: {error}")
-        return prepared
-    except Exception as error:  # noqa: BLE001  (converters raise anything; the native runtime answers)
-        prepared.notes.append(f"not converted to ONNX: {type(error).__name__}: {str(error)[:200]}")
-        return prepared
-    prepared.runtimes = (*prepared.runtimes, "onnx")
-    return prepared
+    return converted.add_onnx(prepared, lambda file: file.write_bytes(convert()))
 
 
 def converted_by(function: str, library: str, model: Any, columns: int, **options: object) -> bytes:

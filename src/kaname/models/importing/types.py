@@ -15,7 +15,7 @@ from kaname.runtimes.types import Profile
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
-Kind = Literal["onnx", "pickle", "lightgbm", "xgboost", "python", "litert"]
+Kind = Literal["onnx", "pickle", "lightgbm", "xgboost", "python", "litert", "pytorch", "torchscript", "torch_pickle"]
 """What a file is, before it is read: a pickle may turn out to hold any of scikit-learn, LightGBM, XGBoost."""
 
 Tensors = tuple[Tensor, ...]
@@ -31,7 +31,7 @@ class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
     sample: Path | None = None
     """Rows that the model can answer: JSON, CSV with a header, .npy or .npz."""
     trust_pickle: bool = False
-    """Reading a pickle runs code that it names: only with this."""
+    """Reading a pickle runs code that it names: only with this. So do other formats, see `trust`."""
     name: str = ""
     """The model's name, for messages."""
     tolerance: Annotated[float, Meta(ge=0)] = TOLERANCE

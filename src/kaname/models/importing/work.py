@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from kaname.errors import KanameError, ModelFailed
-from kaname.models.importing import choose
+from kaname.models.importing import choose, trust
 from kaname.models.importing.detect import detect
 from kaname.models.importing.process import (
     Failure,
@@ -60,11 +60,16 @@ _IMPORTERS: dict[Kind, tuple[str, str]] = {
     "xgboost": ("xgboost", "from_file"),
     "litert": ("litert", "prepare"),
     "pickle": ("pickles", "prepare"),
+    "pytorch": ("pytorch", "prepare"),
+    "torchscript": ("torchscript", "prepare"),
+    "torch_pickle": ("torch_module", "prepare"),
 }
 """The module and the function that import each kind; only the one that is needed is loaded."""
 
 
 def _prepare(request: ImportRequest, folder: Path) -> Prepared:
-    module, function = _IMPORTERS[detect(request.path)]
+    kind = detect(request.path)
+    trust.demand(kind, request)
+    module, function = _IMPORTERS[kind]
     prepare = getattr(import_module(f"kaname.models.importing.{module}"), function)
     return cast("Prepared", prepare(request, folder))
