@@ -132,8 +132,14 @@ def _split_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes]
 
 def encode_binary(tensor: Tensor) -> bytes:
     """The binary form of `tensor`: little-endian, row-major; BYTES elements length-prefixed."""
+    return bytes(binary_view(tensor))
+
+
+def binary_view(tensor: Tensor) -> bytes | memoryview:
+    """`encode_binary` without a copy where the tensor's own memory has that form."""
     if tensor.dtype.kind not in "OSU":
-        return np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<")).tobytes()
+        plain = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        return plain.reshape(-1).view(np.uint8).data
     parts: list[bytes] = []
     for element in tensor.ravel().tolist():
         raw = element if isinstance(element, bytes) else str(element).encode()

@@ -15,6 +15,8 @@ from .world import Response
 MOST = 40
 notes = st.sampled_from(["", "later", "read", "read-later", "big", "big-later"])
 sizes = st.sampled_from([0, 1, 5, 700, 70_000])
+REPEATED = 400_000
+"""The body of requests whose heads are equal to the last byte."""
 
 
 class ConnectionMachine(RuleBasedStateMachine):
@@ -22,7 +24,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = Wire(inflight_bytes=200_000)
+        self.wire = Wire(inflight_bytes=900_000)
         self.line = self.wire.connect()
         self.other = self.wire.connect()
         self.pending = b""
@@ -52,6 +54,17 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.pending += raw
         self.made += len(raw)
         self.ends.append(self.made)
+
+    @precondition(lambda self: not self.finished and len(self.ends) < MOST)
+    @rule()
+    def repeat(self) -> None:
+        """A large request with the same head as others; a whole one after it, as the parser must still be in step."""
+        body = (b"%d:" % len(self.ends)).ljust(REPEATED, b"x")
+        for raw, whole in ((fast(body, "again"), body), (fast(b"next", "again"), b"next")):
+            self.expected.append((0, whole))
+            self.pending += raw
+            self.made += len(raw)
+            self.ends.append(self.made)
 
     @rule(size=st.sampled_from([1, 2, 7, 40, 100, 1000, 100_000, 1_000_000]))
     def send(self, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaname.clock import ManualClock
 from kaname.errors import KanameError
-from kaname.serving.exchange import Fields, Head, Reply
+from kaname.serving.exchange import Body, Fields, Head, Reply
 from kaname.serving.gate import Gate
 from kaname.serving.heads import MOST, Heads
 from kaname.serving.json_codec import ProblemEndpoint
@@ -19,7 +19,7 @@ class Silent:
 
     lasting = True
 
-    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, body: Body, reply: Reply) -> None:
         """Nothing is sent here."""
 
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
@@ -43,12 +43,22 @@ def test_a_head_is_found_by_exactly_its_bytes() -> None:
     assert heads.find(START.replace(b"host: a", b"host: b")) is None
 
 
-def test_only_a_whole_single_request_is_kept() -> None:
-    """Data that holds less than the body, or something behind it, says nothing certain about the head."""
+def test_the_first_head_in_the_data_is_kept_whatever_follows() -> None:
+    """Half a body or another request behind it changes nothing about the head."""
+    for data in (START + b"bod", START + b"bodyPOST"):
+        heads = Heads()
+        kept = keep(heads, data)
+        found = heads.find(START)
+        assert found is not None
+        assert found[1] is kept
+
+
+def test_data_that_does_not_begin_with_the_head_is_not_kept() -> None:
+    """A parser skips empty lines before a request: what ends first is then not its head."""
     heads = Heads()
-    keep(heads, START + b"bod")
-    keep(heads, START + b"bodyPOST")
-    assert heads.find(START) is None
+    keep(heads, b"\r\n\r\n" + START + b"body")
+    assert heads.find(b"\r\n\r\n") is None
+    assert heads.find(b"\r\n\r\n" + START) is None
 
 
 def test_heads_that_come_once_or_ask_for_more_are_not_kept() -> None:

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from kaname.clock import ManualClock
 from kaname.errors import KanameError
-from kaname.serving.exchange import Fields, Head, Reply
+from kaname.serving.exchange import Body, Fields, Head, Reply
 from kaname.serving.gate import Gate
 from kaname.serving.http import Connection, connection_class
 from kaname.settings import ServerSettings
@@ -37,7 +37,8 @@ class Echo:
         self.held: list[tuple[bytes, Reply]] = []
         self.calls: list[Any] = []
 
-    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, body: Body, reply: Reply) -> None:
+        body = bytes(body)
         self.entered.append((head, body))
         call = Caller()
         reply.call = call  # type: ignore[assignment]  # all that a connection does with a call is mark it gone

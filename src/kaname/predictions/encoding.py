@@ -24,7 +24,7 @@ from kaname.predictions.items import Item
 from kaname.predictions.types import RecordedError
 from kaname.settings import Recording
 from kaname.signature import Feature, Signature
-from kaname.tensors import Tensor, datatype_of, encode_binary
+from kaname.tensors import Tensor, binary_view, datatype_of
 
 BLOCK_BYTES = 1024 * 1024
 """Larger blocks are split: the log wants pages that lie side by side."""
@@ -381,7 +381,7 @@ def _cells(source: Source, values: list[Any]) -> Cells | Hashed:
 
 def _value(source: Source, tensor: Tensor) -> Whole | Hashed:
     datatype = datatype_of(tensor.dtype) if tensor.dtype.kind != "O" else "BYTES"
-    raw = encode_binary(tensor)
+    raw = binary_view(tensor)
     if len(raw) > source.max_bytes:
         return Hashed(blake3.blake3(raw).hexdigest(), datatype, tensor.shape)
-    return Whole(datatype, tensor.shape, raw)
+    return Whole(datatype, tensor.shape, bytes(raw))

@@ -5,6 +5,7 @@ The only module that imports onnxruntime at module level; it turns the vendor's 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ _DATATYPES: dict[str, Datatype] = {
 }
 
 Convert = Callable[[Tensor], Tensor]
+MOST_BOUND = 64 * 1024
+"""Bytes of a row up to which copying it into a bound buffer is cheaper than naming it anew."""
 
 
 class OnnxSession:
@@ -188,7 +191,7 @@ def _check_names(wanted: Sequence[TensorSpec], there: dict[str, TensorSpec], wha
 def _can_bind(
     session: ort.InferenceSession, signature: Signature, ins: Sequence[TensorSpec], outs: Sequence[TensorSpec]
 ) -> bool:
-    """Fixed sizes behind the rows, numbers only, memory that the processor reaches."""
+    """Fixed sizes behind the rows, small rows of numbers only, memory that the processor reaches."""
     return (
         signature.batched
         and hasattr(session, "_sess")
@@ -196,6 +199,7 @@ def _can_bind(
         and bool(ins)
         and all(s.datatype != "BYTES" and s.shape and -1 not in s.shape[1:] for s in (*ins, *outs))
         and all(s.shape[0] in (-1, 1) for s in (*ins, *outs))
+        and sum(8 * math.prod(s.shape[1:]) for s in ins) <= MOST_BOUND
         and all(s.datatype != "BYTES" and -1 not in s.shape[1:] for s in (*signature.inputs, *signature.outputs))
     )
 

@@ -11,7 +11,7 @@ from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
 from kaname.models.types import VersionInfo
-from kaname.serving.exchange import Head, Reply
+from kaname.serving.exchange import Body, Head, Reply
 
 HeaderMap = dict[bytes, bytes]
 PRINTABLE = frozenset(b"!#$%&*+-./0123456789:;=@ABCDEFGHIJKLMNOPQRSTUVWXYZ^_abcdefghijklmnopqrstuvwxyz|~")
@@ -24,7 +24,7 @@ class Codec(Protocol):
     def accepts(self, content_type: bytes) -> bool:
         """Whether a body of this content type (lower case, with parameters) can be read."""
 
-    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
+    def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         """Set `rows`, `table` or `tensors`, and `form` of the call. Raises a KanameError."""
 
     def answer(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
@@ -100,7 +100,7 @@ class PredictEndpoint:
         self._timeout_ns = timeout_ms * 1_000_000
         self._max_body_bytes = max_body_bytes
 
-    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, body: Body, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop."""
         try:
             terms: Terms = head.terms or self._read(head)
@@ -206,7 +206,7 @@ class RefusingEndpoint:
         self._ids = ids
         self._refused = refused
 
-    def enter(self, head: Head, _: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, _: Body, reply: Reply) -> None:
         """Refuse: first for missing credentials or scopes, so that names are not told to strangers."""
         error = self._error
         try:
@@ -248,7 +248,7 @@ def _timeout_ns(value: bytes) -> int:
     return int(milliseconds * 1_000_000)
 
 
-def inflate(body: bytes, encoding: bytes, most: int) -> bytes:
+def inflate(body: Body, encoding: bytes, most: int) -> Body:
     """Undo `content-encoding: gzip` or `deflate`. Raises InvalidInput, or TooLarge beyond `most` bytes."""
     name = encoding.strip().lower()
     if name == b"identity":

@@ -9,6 +9,8 @@ from kaname.errors import KanameError
 
 Fields = dict[bytes, bytes]
 """Header values by name in lower case."""
+Body = bytes | memoryview
+"""What a request brought; nobody writes into it."""
 
 
 class Head:
@@ -45,7 +47,7 @@ class Endpoint(Protocol):
     def lasting(self) -> bool:
         """Whether it stays right until the next snapshot, so that the gate may remember it."""
 
-    def enter(self, head: Head, body: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, body: Body, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop. Never raises."""
 
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:

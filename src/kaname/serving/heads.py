@@ -9,6 +9,8 @@ from __future__ import annotations
 from kaname.serving.exchange import Endpoint, Head
 
 END = b"\r\n\r\n"
+METHOD = b"POST "
+"""What a remembered head starts with: a parser also takes empty lines before a request."""
 MOST = 1024
 LONGEST = 4096
 UNIQUE = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"expect", b"transfer-encoding", b"connection"})
@@ -30,9 +32,9 @@ class Heads:
         """What is known of the head with exactly these bytes, its end included, or None."""
 
     def keep(self, data: bytes, endpoint: Endpoint, head: Head, length: int, owed: bytes) -> None:
-        """Remember `head` if `data` is exactly one request with it: the head's bytes, then the whole body."""
+        """Remember `head`, the first in `data`, which begins with it."""
         end = data.find(END) + len(END)
-        if end > LONGEST or len(data) != end + length or not UNIQUE.isdisjoint(head.fields):
+        if end > LONGEST or not data.startswith(METHOD) or not UNIQUE.isdisjoint(head.fields):
             return
         if len(self._known) >= MOST:
             self._known.clear()

@@ -18,6 +18,7 @@ from kaname.errors import InvalidInput, KanameError
 from kaname.serving.asgi import too_large
 from kaname.serving.exchange import Endpoint, Fields, Head
 from kaname.serving.heads import END
+from kaname.serving.large import LARGE, read_body
 from kaname.serving.ordered import BODY, HEAD, IDLE, MOST_SLOTS, OrderedConnection
 from kaname.serving.slots import FULL, Slot
 
@@ -52,6 +53,7 @@ class Connection(OrderedConnection):
         self._quiet_bytes = 0
         self._body: bytes | bytearray = b""
         self._fields: Fields = {}
+        self._head = Head(b"", {})
         self._endpoint: Endpoint | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -92,12 +94,16 @@ class Connection(OrderedConnection):
             if known is not None:
                 endpoint, head, length, owed = known
                 held = gate.held_bytes + length
-                if len(data) == end + length and held <= gate.inflight_bytes and not gate.switching:
-                    gate.held_bytes = held  # a whole request whose head was seen before is not parsed again
+                missing = end + length - len(data)
+                if (not missing or missing >= LARGE) and held <= gate.inflight_bytes and not gate.switching:
+                    gate.held_bytes = held  # a request whose head was seen before is not parsed again
                     self._since_ns = gate.now_ns
                     slot = Slot(self, length, owed)
                     slots = self.slots
                     slots.append(slot)
+                    if missing:
+                        self._await_large(endpoint, head, slot, memoryview(data)[end:])
+                        return
                     if len(slots) >= MOST_SLOTS:
                         self.control.hold(FULL)
                     endpoint.enter(head, data[end:], slot)
@@ -127,6 +133,28 @@ class Connection(OrderedConnection):
                 self.transport.close()  # the application has the head already: it sees a disconnect
             else:
                 self._refuse_bytes(431, "the request has more trailers than this server accepts")
+
+    def _await_large(self, endpoint: Endpoint, head: Head, slot: Slot, begun: memoryview) -> None:
+        """Read a large body to its place, past the parser, which never hears of the request."""
+        self._phase = BODY
+        self._endpoint, self._slot, self._length = endpoint, slot, slot.size
+        self.url, self.headers = head.target, list(head.fields.items())
+        read_body(self, self.transport, begun, slot.size, lambda body: self._enter_large(head, body))
+
+    def _enter_large(self, head: Head, body: memoryview) -> None:
+        endpoint, slot = self._endpoint, self._slot
+        assert endpoint is not None
+        assert slot is not None
+        self._phase = IDLE
+        self._endpoint = self._slot = None
+        if len(self.slots) >= MOST_SLOTS:
+            self.control.hold(FULL)
+        endpoint.enter(head, body, slot)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether what comes is thrown away."""
+        return self._deaf
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -185,6 +213,14 @@ class Connection(OrderedConnection):
             if self.expect_100_continue:
                 slot.wants_continue = True
                 self._continue_head()
+            self._keep_head(endpoint, slot)
+
+    def _keep_head(self, endpoint: Endpoint, slot: Slot) -> None:
+        """Remember the head of the first request in a chunk that began with it."""
+        fresh, self._fresh = self._fresh, None
+        self._head = head = Head(self.url, self._fields)
+        if fresh is not None and endpoint.lasting and self.parser.should_keep_alive():
+            self.gate.heads.keep(fresh, endpoint, head, self._length, slot.owed)
 
     def on_body(self, body: bytes) -> None:
         if self._deaf:
@@ -229,10 +265,7 @@ class Connection(OrderedConnection):
             slot.close = self._deaf = True  # what is sent behind it would never be answered
         if len(self.slots) >= MOST_SLOTS:
             self.control.hold(FULL)
-        head = Head(self.url, self._fields)
-        if self._fresh is not None and endpoint.lasting and not slot.close:
-            self.gate.heads.keep(self._fresh, endpoint, head, self._length, slot.owed)
-        endpoint.enter(head, bytes(self._body), slot)
+        endpoint.enter(self._head, bytes(self._body), slot)
 
     def _refuse(self, slot: Slot, status: int, error: KanameError) -> None:
         """Answer before the whole request has been read; the connection cannot be used again."""

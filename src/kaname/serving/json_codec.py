@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaname.errors import KanameError, NotFound
 from kaname.ids import IdSource
-from kaname.serving.exchange import Head, Reply, header_lines
+from kaname.serving.exchange import Body, Head, Reply, header_lines
 from kaname.serving.json_input import JsonInput
 from kaname.serving.json_output import JsonOutput
 from kaname.signature import Signature
@@ -42,7 +42,7 @@ class ProblemEndpoint:
     def __init__(self, ids: IdSource) -> None:
         self._ids = ids
 
-    def enter(self, head: Head, _: bytes, reply: Reply) -> None:
+    def enter(self, head: Head, _: Body, reply: Reply) -> None:
         self.refuse(404, NotFound("no such resource"), head, reply)
 
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from kaname.call import Call, Row
 from kaname.errors import InvalidInput, TooLarge
+from kaname.serving.exchange import Body
 from kaname.serving.json_rows import ONE, feature_type, place, row_encoder, tensor_builder, tensor_type
 from kaname.signature import Signature
 from kaname.tensors import Tensor
@@ -53,7 +54,7 @@ class JsonInput:
             ],
             forbid_unknown_fields=True,
         )
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(body).decode
+        self._decode: Callable[[Body], Any] = msgspec.json.Decoder(body).decode
         self._encode_row: Callable[[Any, str], Row] | None = None
         self._tensors: Callable[[Sequence[Any], Call], tuple[Tensor, ...]] | None = None
         self._plain = signature.plain_matrix
@@ -64,7 +65,7 @@ class JsonInput:
         else:
             self._tensors = tensor_builder(signature)
 
-    def fill(self, call: Call, body: bytes, _: object = None) -> None:
+    def fill(self, call: Call, body: Body, _: object = None) -> None:
         """Set the call's rows, its table or tensors, and its form (`features` or `instances`).
 
         Raises InvalidInput, or TooLarge for too many rows.

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from kaname.call import Answer, Call
 from kaname.errors import KanameError
 from kaname.serving.endpoint import HeaderMap
-from kaname.serving.exchange import Reply
+from kaname.serving.exchange import Body, Reply
 from kaname.serving.grpc.contents import ContentsDecoder, fill_typed, given, parameters_of
 from kaname.serving.grpc.messages import Message, kind
 from kaname.serving.grpc.status import refusal
@@ -126,7 +126,7 @@ class GrpcCodec:
     def accepts(self, content_type: bytes) -> bool:
         return True
 
-    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
+    def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         asking = cast("Asking", call.reply)
         request = asking.request
         limit(call, asking.deadline_ns)

@@ -16,6 +16,7 @@ from kaname.call import Answer, Call
 from kaname.errors import InvalidInput, KanameError
 from kaname.models.types import VersionInfo
 from kaname.serving.endpoint import HeaderMap
+from kaname.serving.exchange import Body
 from kaname.serving.grpc import tensors
 from kaname.serving.grpc.codec import Asking, limit
 from kaname.serving.grpc.door import Door
@@ -67,7 +68,7 @@ class _Codec:
     def accepts(self, content_type: bytes) -> bool:
         return True
 
-    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
+    def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         asking = cast("Asking", call.reply)
         limit(call, asking.deadline_ns)
         name = asking.request.model_spec.signature_name

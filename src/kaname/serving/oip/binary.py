@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from kaname.errors import InvalidInput
+from kaname.serving.exchange import Body
 from kaname.tensors import Tensor, decode_binary
 
 LENGTH_HEADER = b"inference-header-content-length"
 _WHERE = "inference-header-content-length"
 
 
-def split(body: bytes, length: bytes) -> tuple[memoryview, memoryview]:
+def split(body: Body, length: bytes) -> tuple[memoryview, memoryview]:
     """JSON and binary part of a body, by the value of the header that gives the length of the first."""
     shown = length.decode("latin-1")[:40]
     if not length.isdigit() or len(length) > 18:

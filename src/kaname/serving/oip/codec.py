@@ -15,6 +15,7 @@ import msgspec
 from kaname.call import Answer, Call, Row
 from kaname.errors import KanameError
 from kaname.serving.endpoint import HeaderMap
+from kaname.serving.exchange import Body
 from kaname.serving.json_input import explain
 from kaname.serving.oip.asked import Form, Reader, encoding_of
 from kaname.serving.oip.binary import LENGTH_HEADER, Blobs, split
@@ -57,7 +58,7 @@ class OipCodec:
             kind.startswith(b"application/") and kind.endswith(b"+json")
         )
 
-    def fill(self, call: Call, body: bytes, headers: HeaderMap) -> None:
+    def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         length = headers.get(LENGTH_HEADER)
         if length is None and self._decode_usual is not None:
             try:
@@ -178,7 +179,7 @@ def _columns(inputs: tuple[Any, ...], rows: int) -> Sequence[Row] | None:
     return list(zip(*[one.data for one in inputs], strict=True))
 
 
-def _usual_decoder(signature: Signature) -> Callable[[bytes], Any] | None:
+def _usual_decoder(signature: Signature) -> Callable[[Body], Any] | None:
     """A decoder of exactly the inputs of a signature, in their order, as flat JSON.
 
     None for inputs that need more than their datatype to be read.

@@ -13,6 +13,7 @@ import msgspec
 
 from kaname.call import Call
 from kaname.errors import InvalidInput, TooLarge
+from kaname.serving.exchange import Body
 from kaname.serving.json_input import explain
 from kaname.serving.tfs.columns import INPUTS, Columns
 from kaname.serving.tfs.rows import Rows
@@ -46,7 +47,7 @@ class PredictBody:
         )
         self._read = _Reader(body, bool(signature.features))
 
-    def fill(self, call: Call, raw: bytes) -> None:
+    def fill(self, call: Call, raw: Body) -> None:
         """Set the input of the call, and `form`: `instances` or `inputs`. Raises InvalidInput, TooLarge."""
         body = self._read(raw)
         if body.inputs is not msgspec.UNSET:
@@ -80,7 +81,7 @@ class ExamplesBody:
         )
         self._read = _Reader(body, bool(signature.features))
 
-    def fill(self, call: Call, raw: bytes) -> None:
+    def fill(self, call: Call, raw: Body) -> None:
         """Set the input of the call. Raises InvalidInput, TooLarge."""
         body = self._read(raw)
         if body.examples is msgspec.UNSET:
@@ -104,9 +105,9 @@ class _Reader:
     def __init__(self, kind: type[msgspec.Struct], tabular: bool) -> None:
         self._kind = kind
         self._tabular = tabular
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
+        self._decode: Callable[[Body], Any] = msgspec.json.Decoder(kind).decode
 
-    def __call__(self, raw: bytes) -> Any:
+    def __call__(self, raw: Body) -> Any:
         try:
             body = self._decode(raw)
         except msgspec.ValidationError as error:
@@ -115,7 +116,7 @@ class _Reader:
             raise explain(error) from None
         return self._again(raw, ValueError("context")) if getattr(body, CONTEXT, None) else body
 
-    def _again(self, raw: bytes, first: Exception) -> Any:
+    def _again(self, raw: Body, first: Exception) -> Any:
         try:
             plain = msgspec.json.decode(raw)
             if isinstance(plain, dict):

@@ -7,6 +7,7 @@ from typing import Literal
 from kaname.call import Answer, Call
 from kaname.errors import InvalidInput, KanameError
 from kaname.serving.endpoint import HeaderMap
+from kaname.serving.exchange import Body
 from kaname.serving.oip import codec as oip
 from kaname.serving.tfs.body import ExamplesBody, PredictBody
 from kaname.serving.tfs.columns import INPUTS
@@ -43,7 +44,7 @@ class TfsCodec:
         kind = content_type.partition(b";")[0].strip()
         return kind in _TYPES or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
-    def fill(self, call: Call, body: bytes, _: HeaderMap) -> None:
+    def fill(self, call: Call, body: Body, _: HeaderMap) -> None:
         if self._cannot is not None:
             raise self._cannot
         self._fill(call, body)
