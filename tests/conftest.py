@@ -7,6 +7,8 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.databases import create, mariadb, postgres, url  # noqa: F401  (fixtures)
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 REQUIRED = os.environ.get("KANAME_REQUIRE_SERVICES") == "1"
 

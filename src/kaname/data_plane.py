@@ -116,7 +116,11 @@ class DataPlane:
         await self.node.apply(snapshot)
         await self.node.settle()
         self._watcher = JournalWatcher(
-            self._stores.models.seq, self._catch_up, applied=snapshot.number, inline=True, clock=self._clock
+            self._stores.models.seq,
+            self._catch_up,
+            applied=snapshot.number,
+            inline=not self._stores.database.is_server,
+            clock=self._clock,
         )
         self._watching = self._loop.create_task(self._watcher.run())
         await self._join()

@@ -30,7 +30,7 @@ from kaname.serving.workers.sockets import claimed
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
 from kaname.settings import ServerSettings
-from kaname.stores import Stores, database_file, snapshot_file
+from kaname.stores import Stores, snapshot_file
 from kaname.telemetry import logs
 from kaname.terminal import working
 from kaname.web.problems import error_of
@@ -42,9 +42,13 @@ PROGRAM_SLOTS = range(100, 164)
 """Slots of the event log for programs that hold a Platform."""
 WITHOUT_DATABASE = (
     "THE DATABASE CANNOT BE USED: predictions are answered as of change %d, kept in %s; changes of models and keys are "
-    "refused. Reason: %s. To repair it, stop the server, put a copy of %s in its place (without -wal and -shm files of "
-    "before) and start again; to begin with an empty registry, delete both files."
+    "refused. Reason: %s. %s"
 )
+HOW_TO_REPAIR = (
+    "To repair it, stop the server, put a copy of the database in its place (without -wal and -shm files of before) "
+    "and start again; to begin with an empty registry, delete it and the kept file."
+)
+HOW_TO_WAIT = "The server goes on by itself as soon as the database answers."
 
 
 class Platform:
@@ -215,18 +219,19 @@ def _prepare(project: Project) -> None:
     CorruptData or Unavailable where there is none.
     """
     kept = _kept_snapshot(project)
-    try:
-        with closing(Stores(project, patient=kept is not None)) as stores:
+    with closing(Stores(project, patient=kept is not None)) as stores:
+        try:
             stores.keys.ensure_local_admin(project.data)
             _collect_garbage(stores)
             if project.settings.profile == "local":
                 for line in apply_declared(stores, "serve", working):
                     print(line, flush=True)  # noqa: T201  (the command's output)
             stores.snapshot().save(snapshot_file(project), anew=True)
-    except (CorruptData, Unavailable) as error:
-        if kept is None or error.where != str(database_file(project)):
-            raise
-        LOG.error(WITHOUT_DATABASE, kept.number, snapshot_file(project), error, database_file(project))
+        except (CorruptData, Unavailable) as error:
+            if kept is None or error.where != stores.database.place:
+                raise
+            advice = HOW_TO_WAIT if stores.database.is_server else HOW_TO_REPAIR
+            LOG.error(WITHOUT_DATABASE, kept.number, snapshot_file(project), error, advice)
 
 
 def _collect_garbage(stores: Stores) -> None:
@@ -234,7 +239,7 @@ def _collect_garbage(stores: Stores) -> None:
     try:
         stores.models.collect_garbage()
     except Unavailable as error:
-        if error.where == str(database_file(stores.project)):
+        if error.where == stores.database.place:
             raise
         LOG.warning("artefacts that nobody needs are not deleted now: %s", error)
 

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from kaname.secret import Secret
+
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
 Millis = Annotated[float, Meta(ge=0)]
@@ -168,6 +170,20 @@ class ArtefactSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Most bytes of those copies; the least recently used of those that no worker has loaded go first."""
 
 
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the control plane is kept: models, keys, jobs, the journal of changes."""
+
+    url: str = ""
+    """`postgresql://USER@HOST/NAME` (extra `postgres`), `mysql://…` or `mariadb://…` (extra `mysql`); empty: a SQLite
+    file of the project. Nodes with the same one are one cluster."""
+    password: Secret | None = None
+    """Password of the user in the URL."""
+    password_file: str | None = None
+    """File that holds it."""
+    timeout_ms: Annotated[float, Meta(ge=1000)] = 10_000
+    """Longest wait for one answer of a database server; one that does not answer stops changes, never predictions."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one model, over all its versions, per worker. None: no limit."""
 
@@ -249,5 +265,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     record: RecordSettings = RecordSettings()
     batch: BatchSettings = BatchSettings()
     artefacts: ArtefactSettings = ArtefactSettings()
+    database: DatabaseSettings = DatabaseSettings()
     models: ModelConfig = ModelConfig()
     """Defaults of every model; a model's own configuration overrides them field by field."""

@@ -20,6 +20,7 @@ from kaname.project import Files, Project
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
+from kaname.serving.nodes.identity import node_id
 from kaname.serving.snapshot import ModelEntry, Snapshot
 from kaname.storage.blobs.opening import open_artefacts
 from kaname.storage.events.lmdb.reader import LmdbReader
@@ -36,7 +37,7 @@ class Stores:
         self.clock = clock or SystemClock()
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
-        self.database = (Database.later if patient else Database.open)(f"sqlite:///{database_file(project)}")
+        self.database = database_of(project, patient=patient)
         self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock)
         self.models = Models(
             self.database,
@@ -49,7 +50,9 @@ class Stores:
         )
         self.keys = Keys(self.database, self.clock)
         self.answers = KeptAnswers(self.database, self.clock)
-        self.jobs = Jobs(self.database, self.clock, data / "batch", project.root / "data", project.settings.batch)
+        self.jobs = Jobs(
+            self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, node_id(data)
+        )
         self.events = data / "events"
         self.log = LmdbReader(_folder(self.events))
         self.predictions = PredictionReader(self.log, self._erase)
@@ -90,9 +93,14 @@ class Stores:
         self.database.close()
 
 
-def database_file(project: Project) -> Path:
-    """Where the control plane is."""
-    return project.data / "control.db"
+def database_of(project: Project, *, patient: bool) -> Database:
+    """The control plane's database; `patient`: not opened before its first use."""
+    settings = project.settings.database
+    return (Database.later if patient else Database.open)(
+        settings.url or f"sqlite:///{project.data / 'control.db'}",
+        password=None if settings.password is None else settings.password.reveal(),
+        timeout_s=settings.timeout_ms / 1000,
+    )
 
 
 def snapshot_file(project: Project) -> Path:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from kaname.access.keys import Keys
 from kaname.clock import ManualClock
 from kaname.storage.sql.database import Database
-from tests.databases import open_database
+from tests.databases import open_at
 
 
 @pytest.fixture
@@ -20,9 +19,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """A fresh project's database."""
-    made = open_database(tmp_path / "kaname.db")
+def database(url: str) -> Iterator[Database]:
+    """A fresh project's database, of each kind."""
+    made = open_at(url)
     yield made
     made.close()
 

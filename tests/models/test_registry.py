@@ -16,8 +16,8 @@ from tests.models.world import World, factor_of
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = World(tmp_path)
+def world(tmp_path: Path, url: str) -> Iterator[World]:
+    opened = World(tmp_path, url=url)
     yield opened
     opened.close()
 

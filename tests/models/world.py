@@ -19,7 +19,7 @@ from kaname.runtimes.types import Profile
 from kaname.signature import OutputSpec, Signature
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.tensors import TensorSpec
-from tests.databases import open_database
+from tests.databases import open_at, open_database
 
 PROFILE = Profile(rows=(1, 2), us=(2.0, 3.0), best_rows=2, exact=True, splits=True)
 
@@ -91,10 +91,11 @@ def factor_of(models: Models, artefacts: ArtefactStore, name: str, version: str)
 class World:
     """Everything that a registry needs, on one folder; open it twice for two processes."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(self, folder: Path, clock: Clock | None = None, url: str | None = None) -> None:
+        """`url`: the database; without, a file in the folder."""
         self.folder = folder
         self.clock = clock or SystemClock()
-        self.database = open_database(folder / "control.db")
+        self.database = open_database(folder / "control.db") if url is None else open_at(url)
         self.artefacts = ArtefactStore(folder / "artefacts")
         self.requests: list[ImportRequest] = []
         self.models = Models(

@@ -107,7 +107,7 @@ def _making(jobs: Jobs, models: Models) -> list[Resource]:
         source = Path(body.input)
         given = msgspec.structs.asdict(body)
         options = _options(source, given, body.output_format or body.input_format)
-        return _made(jobs.create(version, body.input, options, owner=_owner(asked)))
+        return _made(jobs.create(version, body.input, options, owner=_owner(asked), who=asked.who))
 
     def upload(asked: Asked) -> Reply:
         query = asked.query(UploadQuery)
@@ -115,7 +115,7 @@ def _making(jobs: Jobs, models: Models) -> list[Resource]:
         given = {**msgspec.structs.asdict(query), "nulls": query.null}
         options = _options(Path("body"), given, query.output_format or query.input_format)
         assert asked.file is not None
-        return _made(jobs.create(version, asked.file, options, owner=_owner(asked), uploaded=True))
+        return _made(jobs.create(version, asked.file, options, owner=_owner(asked), who=asked.who, uploaded=True))
 
     made = Resource(
         method="POST",
@@ -210,7 +210,7 @@ def _looking(jobs: Jobs) -> list[Resource]:
         return JobView.of(_mine(jobs, asked))
 
     def cancel(asked: Asked) -> JobView:
-        return JobView.of(jobs.cancel(_mine(jobs, asked).id))
+        return JobView.of(jobs.cancel(_mine(jobs, asked).id, who=asked.who))
 
     one = Resource(method="GET", path=JOB, summary="Show a batch job", handler=show, scope="any", answer=JobView)
     replace = msgspec.structs.replace

@@ -54,13 +54,13 @@ def _making(app: typer.Typer, open_jobs: Callable[[], tuple[Jobs, Models]]) -> N
             raise Unavailable("no version of this model has been promoted", where=model.name, expected="--version")
         asked = {"on_error": on_error, "keep": keep or [], "output_format": output_format}
         options = options_of(Path(source), Path(source), asked)
-        job = jobs.create(models.version(model.id, wanted), source, options, owner=f"cli:{user()}".rstrip(":"))
+        job = jobs.create(models.version(model.id, wanted), source, options, owner=_person())
         _say(JobView.of(job), json=json, text=job.id)
 
     @app.command()
     def cancel(job: JobId, json: Json = False) -> None:
         """End a job that has not ended."""
-        found = JobView.of(open_jobs()[0].cancel(job))
+        found = JobView.of(open_jobs()[0].cancel(job, who=_person()))
         _say(found, json=json, text=f"{found.id}: {found.status}")
 
 
@@ -103,6 +103,10 @@ def _looking(app: typer.Typer, open_jobs: Callable[[], tuple[Jobs, Models]]) -> 
         shutil.copyfile(path, draft)
         draft.replace(output)
         typer.echo(str(output))
+
+
+def _person() -> str:
+    return f"cli:{user()}".rstrip(":")
 
 
 def _say(value: object, *, json: bool, text: str) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from kaname.batch import store
 from kaname.batch.journal import Files
 from kaname.batch.store import ENDED, JobError, JobInfo, JobStatus
@@ -15,6 +17,7 @@ from kaname.errors import Conflict, InvalidInput, NotFound, RateLimited
 from kaname.ids import request_ids
 from kaname.models.types import VersionInfo
 from kaname.settings import BatchSettings
+from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
 JobList = list[JobInfo]
@@ -25,23 +28,34 @@ _MEDIA = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "applic
 class Jobs:
     """The jobs of a project. Files of a job lie in a folder of its own below `folder`."""
 
-    def __init__(self, database: Database, clock: Clock, folder: Path, data: Path, settings: BatchSettings) -> None:
-        """`data`: the folder of the project whose files jobs may read."""
+    def __init__(
+        self, database: Database, clock: Clock, folder: Path, data: Path, settings: BatchSettings, node: str
+    ) -> None:
+        """`data`: the folder of the project whose files jobs may read; `node`: who has these folders."""
         self._database = database
         self._clock = clock
         self._ids = request_ids(clock)
         self.folder = folder
         self._data = data
         self.settings = settings
+        self._node = node
 
     # --- ask ----------------------------------------------------------------------------------------------
 
     def create(
-        self, version: VersionInfo, source: str | Path, options: Options, *, owner: str, uploaded: bool = False
+        self,
+        version: VersionInfo,
+        source: str | Path,
+        options: Options,
+        *,
+        owner: str,
+        who: str | None = None,
+        uploaded: bool = False,
     ) -> JobInfo:
         """Queue a job on a file below the project's `data/`, or on an `uploaded` one, which is moved away.
 
-        Raises InvalidInput when there is no such file there, RateLimited when the owner made too many this minute.
+        The change journal names `who`; the owner, where that is None. Raises InvalidInput when there is no such file
+        there, RateLimited when the owner made too many this minute.
         """
         path = Path(source) if uploaded else self.input_path(str(source))
         job_id = self._ids()
@@ -53,6 +67,7 @@ class Jobs:
             "version_id": version.id,
             "input": "" if uploaded else str(source),
             "options": options,
+            "node": self._node,
         }
         home = self.folder / job_id
         with self._database.write() as conn:
@@ -62,6 +77,7 @@ class Jobs:
             if uploaded:
                 path.rename(self._uploaded(job_id, options.input_format))
             job = store.add(conn, {**values, "created_us": now_us})
+            self._log(conn, "batch.create", job, who or owner, now_us)
         self._ring()
         return job
 
@@ -87,13 +103,20 @@ class Jobs:
         with self._database.read() as conn:
             return store.newest(conn, owner, before, limit)
 
-    def cancel(self, job_id: str) -> JobInfo:
+    def _log(self, conn: Connection, action: str, job: JobInfo, who: str, at_us: int) -> None:
+        detail = {"model": job.model, "version": job.version, "input": job.input, "owner": job.owner}
+        journal.append(conn, at_us=at_us, who=who, action=action, subject=job.id, detail=detail)
+
+    def cancel(self, job_id: str, *, who: str) -> JobInfo:
         """End a job that has not ended. Raises Conflict when it has otherwise."""
         with self._database.write() as conn:
             job = store.find(conn, job_id)
             if job.status in ("done", "failed"):
                 raise Conflict("the job has ended", where=job_id, found=job.status, expected="queued or running")
-            store.change(conn, job_id, status="cancelled", ended_us=self._clock.time_ns() // 1000)
+            if job.status != "cancelled":
+                now_us = self._clock.time_ns() // 1000
+                store.change(conn, job_id, status="cancelled", ended_us=now_us)
+                self._log(conn, "batch.cancel", job, who, now_us)
         self._ring()
         return self.get(job_id)
 
@@ -109,15 +132,17 @@ class Jobs:
         path = files.errors if errors else files.output
         if not path.is_file():
             expected = "a job with bad rows" if errors else f"within {self.settings.keep_days:g} days of its end"
+            if job.node not in (None, self._node):
+                expected = f"asked of node {job.node}, which did the job"
             raise NotFound("the job has no such file", where=job_id, expected=expected)
         return path, _MEDIA["jsonl" if errors else job.options.output_format]
 
     # --- do -----------------------------------------------------------------------------------------------
 
     def unfinished(self) -> JobList:
-        """Jobs that have not ended, in the order they were made."""
+        """Jobs of this node that have not ended, in the order they were made."""
         with self._database.read() as conn:
-            return store.unfinished(conn)
+            return store.unfinished(conn, self._node)
 
     def started(self, job: JobInfo) -> None:
         """A job runs, for the first time or again."""

@@ -34,10 +34,12 @@ batch_jobs = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("started_us", BigInteger, nullable=True),
     Column("ended_us", BigInteger, nullable=True),
+    Column("node", String(32), nullable=True),
     Index("ix_batch_jobs_owner", "owner", "created_us"),
     sqlite_autoincrement=True,
 )
-"""`input`: a path inside the project's `data/`, or empty for a file that came with the request."""
+"""`input`: a path inside the project's `data/`, or empty for a file that came with the request. `node`: whose files
+they are."""
 
 
 class JobError(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     created_us: int
     started_us: int | None
     ended_us: int | None
+    node: str | None = None
+    """The node that has the job's files and does it; None: whichever looks."""
 
 
 def add(conn: Connection, values: dict[str, Any]) -> JobInfo:
@@ -100,9 +104,11 @@ def newest(conn: Connection, owner: str | None, before: int | None, limit: int) 
     return [_info(row) for row in conn.execute(query)]
 
 
-def unfinished(conn: Connection) -> list[JobInfo]:
-    """Jobs that have not ended, in the order they were made."""
-    query = select(batch_jobs).where(batch_jobs.c.status.in_(["queued", "running"])).order_by(batch_jobs.c.number)
+def unfinished(conn: Connection, node: str) -> list[JobInfo]:
+    """Jobs of a node that have not ended, in the order they were made."""
+    here = batch_jobs.c.node.is_(None) | (batch_jobs.c.node == node)
+    going = batch_jobs.c.status.in_(["queued", "running"])
+    query = select(batch_jobs).where(going & here).order_by(batch_jobs.c.number)
     return [_info(row) for row in conn.execute(query)]
 
 

@@ -111,6 +111,19 @@ def apply(
 
 
 @app.command(rich_help_panel="Work")
+def upgrade(
+    folder: Folder = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and stop.")] = False,
+    to: Annotated[str | None, typer.Option(metavar="REVISION", help="Not to the newest schema; may be older.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the database's tables to what this release uses; `serve` does so, too."""
+    from kaname.cli.upgrade import run
+
+    run(_at(folder), dry_run=dry_run, to=to, as_json=as_json)
+
+
+@app.command(rich_help_panel="Work")
 def predict(
     name: Annotated[str, typer.Argument(help="Name or number of the model.", show_default=False)],
     source: Annotated[

@@ -327,8 +327,8 @@ class Models:
 
     def _all(self, conn: Connection) -> ModelList:
         answers = store.answers(conn)
-        rows = conn.execute(select(store.models).order_by(store.models.c.name))
-        return [self._info(row, answers) for row in rows]
+        rows = conn.execute(select(store.models)).all()  # sorted here: each database has an order of its own
+        return [self._info(row, answers) for row in sorted(rows, key=lambda row: str(row.name))]
 
     def _info(self, row: Row[Any], answers: Mapping[int, Sequence[str]]) -> ModelInfo:
         promoted, previous = (*answers.get(row.id, ()), None, None)[:2]

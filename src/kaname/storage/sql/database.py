@@ -1,50 +1,50 @@
-"""The control plane's database: short consistent reads, serialised writes, several processes on one file."""
+"""The control plane's database: short consistent reads, writers in a line, many processes on one file or server."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection
 
-from kaname.errors import CorruptData, InvalidInput, Unavailable
-from kaname.storage.sql import upgrade
-from kaname.storage.sql.watch import JournalWatch
+from kaname.errors import Unavailable
+from kaname.storage.sql import journal, upgrade
+from kaname.storage.sql.address import backend_of
+from kaname.storage.sql.types import Backend, Watch
 
-_BUSY_S = 30.0
-_BEGIN = "kaname_begin"
+BUSY_S = 30.0
+TIMEOUT_S = 10.0
 
 
 class Database:
-    """One SQLite file in WAL mode, with every commit on disk before it returns (`synchronous=FULL`).
+    """A SQLite file, or a database of a PostgreSQL, MariaDB or MySQL server.
 
-    Threads of a process queue for a lock of their own before they queue for the file's: SQLite's waiting is a
+    Threads of a process queue for a lock of their own before they queue for the database's: SQLite's waiting is a
     poll that is not fair. Transactions do not nest: a `write` inside a `write` would wait for itself.
     """
 
-    def __init__(self, engine: Engine, path: Path, *, create: bool) -> None:
-        self._engine = engine
+    def __init__(self, backend: Backend, *, create: bool, busy_s: float) -> None:
+        self._backend = backend
         self._create = create
-        self._path = path
-        self._watch: JournalWatch | None = None
+        self._busy_s = busy_s
+        self._watch: Watch | None = None
         self._opening = threading.Lock()
         self._writing = threading.Lock()
+        self.on_change: Callable[[int], None] | None = None
+        """Called with the number of each change that this process has committed, on the thread that did."""
 
     @classmethod
-    def open(cls, url: str, *, busy_s: float = _BUSY_S) -> Database:
-        """Open `sqlite:///path`, creating the file and bringing its schema up to date.
+    def open(
+        cls, url: str, *, password: str | None = None, busy_s: float = BUSY_S, timeout_s: float = TIMEOUT_S
+    ) -> Database:
+        """Open the database at `url` (see `address`), creating a file and bringing the schema up to date.
 
-        `busy_s`: how long a writer waits for another process. Raises InvalidInput for another kind of database,
-        Conflict when the schema is newer than this code, Unavailable when the file cannot be opened or stays locked,
-        CorruptData when it is no database.
+        `busy_s`: how long a writer waits for others; `timeout_s`: how long for an answer of a server. Raises
+        InvalidInput for another kind of database, MissingDependency without its driver, Conflict when the schema is
+        newer than this code, Unavailable when it cannot be reached or stays locked, CorruptData when it is no database.
         """
-        database = cls._of(url, busy_s, create=True)
+        database = cls._of(url, password, busy_s, timeout_s, create=True)
         try:
             database._opened()
         except BaseException:
@@ -53,115 +53,103 @@ class Database:
         return database
 
     @classmethod
-    def later(cls, url: str, *, busy_s: float = _BUSY_S) -> Database:
+    def later(
+        cls, url: str, *, password: str | None = None, busy_s: float = BUSY_S, timeout_s: float = TIMEOUT_S
+    ) -> Database:
         """One that exists already, opened at its first use: each use raises what `open` does until it can be opened.
 
         A file that has gone is not made anew: an empty registry in place of a lost one would stop what answers.
         """
-        return cls._of(url, busy_s, create=False)
+        return cls._of(url, password, busy_s, timeout_s, create=False)
 
     @classmethod
-    def _of(cls, url: str, busy_s: float, *, create: bool) -> Database:
-        parsed = _parse(url)
-        return cls(_engine(parsed, busy_s), Path(str(parsed.database)), create=create)
+    def _of(cls, url: str, password: str | None, busy_s: float, timeout_s: float, *, create: bool) -> Database:
+        return cls(backend_of(url, password, busy_s=busy_s, timeout_s=timeout_s), create=create, busy_s=busy_s)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people; errors about the database as a whole name it in `where`."""
+        return self._backend.place
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is asked over a connection: slower than a file, and other nodes may use it."""
+        return self._backend.is_server
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database throughout, and delays no writer."""
-        with self._transaction("BEGIN") as conn:
+        self._opened()
+        with self._explained(), self._backend.engine.connect() as conn, self._backend.begin(conn, writing=False):
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that no other writer overlaps; it commits at the end, or rolls back on an exception.
 
-        Raises Unavailable when another process keeps the file locked for too long, or the disk is full.
+        Raises Unavailable when others keep the database locked for too long, it cannot be reached, or has no room.
         """
-        with self._writing, self._transaction("BEGIN IMMEDIATE") as conn:
-            yield conn
+        self._opened()
+        with self._in_turn(), self._explained(), self._backend.engine.connect() as conn:
+            journal.taken(conn)  # left by a change that was rolled back
+            with self._backend.begin(conn, writing=True):
+                yield conn
+            number = journal.taken(conn)
+        if number is not None and self.on_change is not None:
+            self.on_change(number)
+
+    def revision(self) -> str | None:
+        """The schema revision that it has, None before the first; asks without migrating."""
+        if self._backend.is_gone():
+            return None
+        with self._explained(), self._backend.engine.connect() as conn:
+            return upgrade.revision_of(conn)
+
+    def migrate(self, revision: str) -> None:
+        """Bring the schema to one revision, forward or back; `base`: to no tables. Raises InvalidInput for an unknown
+        one. Only before its first other use."""
+        with self._explained():
+            upgrade.to_revision(self._backend, revision)
 
     def journal_number(self) -> int:
-        """The number of the last committed change, cheap enough to ask every 20 ms (see `JournalWatch`)."""
-        with _explained(self._path):
-            return (self._watch or self._opened()).number()
+        """The number of the last committed change: of a file cheap enough to ask every 20 ms on an event loop, of a
+        server one round trip."""
+        with self._explained():
+            return self._opened().number()
 
     def close(self) -> None:
         """Close all connections; nothing is called afterwards."""
         if self._watch is not None:
             self._watch.close()
-        self._engine.dispose()
+        self._backend.engine.dispose()
 
-    def _opened(self) -> JournalWatch:
-        with self._opening, _explained(self._path):
+    def _opened(self) -> Watch:
+        if self._watch is not None:
+            return self._watch
+        with self._opening, self._explained():
             if self._watch is None:
-                if not self._create and _is_gone(self._path):
-                    raise Unavailable("the database is gone", where=str(self._path), expected="a copy put back")
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                upgrade.to_head(self._engine, self._path)
-                self._watch = JournalWatch(self._path)
+                if not self._create and self._backend.is_gone():
+                    raise Unavailable("the database is gone", where=self.place, expected="a copy put back")
+                upgrade.to_head(self._backend)
+                self._watch = self._backend.watch()
             return self._watch
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
-        if self._watch is None:
-            self._opened()
-        with _explained(self._path), self._engine.connect() as conn:
-            conn.execution_options(**{_BEGIN: begin})
-            with conn.begin():
-                yield conn
+    def _in_turn(self) -> Iterator[None]:
+        if not self._writing.acquire(timeout=self._busy_s):
+            raise Unavailable("another change of this process is taking too long", where=self.place, retry_after_s=1.0)
+        try:
+            yield
+        finally:
+            self._writing.release()
 
-
-def _is_gone(path: Path) -> bool:
-    """Whether there is no database: SQLite would take an empty file for a new one."""
-    try:
-        return path.stat().st_size == 0
-    except FileNotFoundError:
-        return True
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        raise InvalidInput("not a database that this installation can open", found=url, expected="sqlite:///PATH")
-    return parsed
-
-
-def _engine(url: URL, busy_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # sqlite3: we say BEGIN ourselves
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(conn: Connection) -> None:
-        conn.exec_driver_sql(conn.get_execution_options().get(_BEGIN, "BEGIN"))
-
-    return engine
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what the disk or another process does to us into an error that says so."""
-    try:
-        yield
-    except (OperationalError, sqlite3.OperationalError) as error:
-        reason = str(error.orig if isinstance(error, OperationalError) else error)
-        if not any(word in reason for word in ("locked", "busy", "full", "readonly", "unable to open", "disk I/O")):
-            raise
-        hint = "another process holds it" if "locked" in reason or "busy" in reason else "check the disk"
-        raise Unavailable(
-            f"the database cannot be used now ({reason}): {hint}", where=str(path), retry_after_s=1.0
-        ) from error
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        reason = str(error.orig if isinstance(error, DatabaseError) else error)
-        if not any(word in reason for word in ("malformed", "not a database")):
-            raise
-        raise CorruptData(f"the database is damaged ({reason}): restore it from a copy", where=str(path)) from error
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what disk, network or another process does to us into an error that says so."""
+        try:
+            yield
+        except Exception as error:
+            explained = self._backend.explain(error)
+            if explained is None:
+                raise
+            raise explained from error

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 from kaname.errors import InvalidInput
 from kaname.storage.sql.schema import journal, journal_head
 
+_TAKEN = "kaname_change"
 _LIMITS = {"who": 128, "action": 64, "subject": 255}
 
 
@@ -49,7 +50,14 @@ def append(conn: Connection, *, at_us: int, who: str, action: str, subject: str,
     seq = latest(conn)
     row = {"seq": seq, "at_us": at_us, "who": who, "action": action, "subject": subject}
     conn.execute(insert(journal).values(**row, detail=msgspec.json.encode(detail).decode()))
+    conn.info[_TAKEN] = seq
     return seq
+
+
+def taken(conn: Connection) -> int | None:
+    """The number of the last change written over `conn` since this was last asked; None: there was none."""
+    found = conn.info.pop(_TAKEN, None)
+    return None if found is None else int(found)
 
 
 def latest(conn: Connection) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from kaname.storage.sql.migrations.once import insert_row
 from kaname.storage.sql.schema import LongText
 
 revision = "0001"
@@ -15,12 +16,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Create both tables, with the number at 0."""
-    head = op.create_table(
+    op.create_table(
         "journal_head",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("number", sa.BigInteger, nullable=False),
     )
-    op.bulk_insert(head, [{"id": 1, "number": 0}])
+    insert_row("journal_head", id=1, number=0)
     op.create_table(
         "journal",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
