@@ -1,0 +1,55 @@
+"""What the nodes of a fleet share: values that may vanish at any time, and allowances that all of them draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Value(NamedTuple):
+    """A value to keep under `key` for `ttl_ms` milliseconds."""
+
+    key: str
+    data: bytes
+    ttl_ms: int
+
+
+class Draw(NamedTuple):
+    """Take rows from an allowance: at least `need`, up to `want` of them; a negative `want` gives some back.
+
+    With a `rate` the allowance is a bucket: so many rows per second flow in, up to `most`. With a rate of 0.0 it is
+    `most` rows in all, and begins anew when `ttl_ms` have passed since it was last drawn from (its key names its time).
+    """
+
+    key: str
+    need: int
+    want: int
+    rate: float
+    most: int
+    ttl_ms: int = 0
+
+
+class Drawn(NamedTuple):
+    """`granted` rows: 0, or at least what was needed; what was given back is negative. `missing`: how many rows the
+    allowance is short of being whole, after this."""
+
+    granted: int
+    missing: float
+
+
+class SharedStore(Protocol):
+    """Methods block for a bounded time: they are called on threads. Each raises Unavailable when nothing of the store
+    answers; what it did is then not known."""
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of these keys; None for those that are not there, or cannot be had now."""
+
+    def put(self, values: Sequence[Value]) -> None:
+        """Keep these values, in place of older ones."""
+
+    def draw(self, draws: Sequence[Draw]) -> list[Drawn | None]:
+        """Draw from these allowances; each draw is one atomic step. None where the part of the store that has it does
+        not answer."""
+
+    def close(self) -> None:
+        """Let go of connections; the store may be used again, and connects anew."""
