@@ -47,6 +47,8 @@ from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.progress import BoardProgress
 from kaname.serving.workers.types import App
 from kaname.serving.workers.watcher import JournalWatcher
+from kaname.storage.shared.exchange import Exchange
+from kaname.storage.shared.opened import open_store
 from kaname.stores import Stores, snapshot_file
 from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
@@ -97,6 +99,7 @@ class DataPlane:
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics(self._metrics_folder, self._slot)
         self._levels = Levels(self._stores.project.data / "limits")
+        self._shared = self._open_shared()
         self._recorder = self._open_recorder()
         self._tokens = await self._start_tokens()
         self.node = Node(
@@ -110,6 +113,7 @@ class DataPlane:
             buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
             progress=self._progress(),
             check=self._tokens,
+            remote=self._shared,
         )
         self.app = self._application()
         snapshot = await asyncio.to_thread(self._read_snapshot)
@@ -132,6 +136,13 @@ class DataPlane:
             self._batches.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
+
+    def _open_shared(self) -> Exchange | None:
+        shared = self._stores.project.settings.shared
+        store = open_store(shared)
+        if store is None:
+            return None
+        return Exchange(store, self._clock, self._loop, lookup_ms=shared.lookup_ms, metrics=self._metrics)
 
     async def _start_tokens(self) -> Tokens | None:
         """What knows signed tokens; None where only API keys are accepted."""
@@ -197,6 +208,8 @@ class DataPlane:
         if self._tokens is not None:
             await self._tokens.stop()
         await self.node.close()
+        if self._shared is not None:
+            await asyncio.to_thread(self._shared.close)
         await asyncio.to_thread(self._recorder.stop)
         self._writer.close()
         self._metrics.close()

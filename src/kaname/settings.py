@@ -219,6 +219,8 @@ class Caching(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How long a worker keeps an answer."""
     max_bytes: Bytes = 64 * 1024 * 1024
     """Most that a worker keeps; what is asked rarely goes first."""
+    shared_ttl_ms: Millis = 300_000.0
+    """How long an answer is kept for all nodes, where they share a Redis (`shared.redis_url`); 0: not at all."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -252,6 +254,33 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Files of a job that ended before are deleted."""
 
 
+class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the nodes of a fleet share through Redis: kept answers, limits and quotas."""
+
+    redis_url: Secret | None = None
+    """`redis://host:6379/0`, `redis+sentinel://a:26379,b:26379/NAME` or `redis+cluster://a:6379,b:6379`; with TLS
+    `rediss…`. None: every node by itself. Needs the extra `redis`."""
+    redis_url_file: str | None = None
+    """A file that holds the URL."""
+    username: str | None = None
+    """Who connects, where the URL does not say."""
+    password: Secret | None = None
+    """Its password, likewise."""
+    password_file: str | None = None
+    """A file that holds the password."""
+    ca_file: str | None = None
+    """PEM file of the authorities that TLS trusts; None: the system's."""
+    prefix: str = "kaname:"
+    """Begins every key: projects that share a Redis have different ones."""
+    timeout_ms: Annotated[float, Meta(gt=0)] = 50.0
+    """Longest wait of a worker's thread for the network."""
+    lookup_ms: Annotated[float, Meta(gt=0)] = 10.0
+    """Longest time that a request waits for what other nodes know."""
+    nodes: Count = 1
+    """By how much limits are divided while Redis cannot be reached: 1 grants each node the whole limit, the number of
+    nodes an equal share of it."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a project."""
 
@@ -264,6 +293,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inference: InferenceSettings = InferenceSettings()
     record: RecordSettings = RecordSettings()
     batch: BatchSettings = BatchSettings()
+    shared: SharedSettings = SharedSettings()
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     models: ModelConfig = ModelConfig()

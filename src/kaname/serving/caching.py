@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaname.call import Answer, Call
 from kaname.errors import KanameError
+from kaname.inference.cache.fleet import Remote
 from kaname.inference.cache.meters import CacheMeters
 from kaname.inference.cache.step import ResultCache
 from kaname.models.types import VersionInfo
@@ -20,7 +21,9 @@ HIT = b"cache-status: kaname; hit\r\n"
 class Caches:
     """The caches of the models that have one; kept over snapshots unless their settings change."""
 
-    def __init__(self, metrics: Metrics, deadlines: Deadlines) -> None:
+    def __init__(self, metrics: Metrics, deadlines: Deadlines, remote: Remote | None) -> None:
+        """`remote`: where all nodes keep their answers, too."""
+        self._remote = remote
         self._metrics = metrics
         self._deadlines = deadlines
         self._of: dict[int, ResultCache] = {}
@@ -31,7 +34,7 @@ class Caches:
             return None
         kept = self._of.get(info.model_id)
         if kept is None or kept.caching != config.cache:
-            kept = self._of[info.model_id] = ResultCache(config.cache, self._deadlines, self._meters)
+            kept = self._of[info.model_id] = ResultCache(config.cache, self._deadlines, self._meters, self._remote)
         return kept
 
     def keep(self, snapshot: Snapshot) -> None:

@@ -15,6 +15,7 @@ from kaname.call import Handler, Principal, Target
 from kaname.clock import Clock
 from kaname.errors import NotFound, Unavailable
 from kaname.ids import IdSource
+from kaname.inference.cache.fleet import Remote
 from kaname.inference.cache.step import ResultCache
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
@@ -109,8 +110,9 @@ class Node:
         buckets: Buckets,
         progress: Progress,
         check: TokenCheck | None = None,
+        remote: Remote | None = None,
     ) -> None:
-        """`check` knows the tokens that are as good as keys."""
+        """`check` knows the tokens that are as good as keys, `remote` what all nodes keep together."""
         loop = asyncio.get_running_loop()
         self.gate = gate
         self.settings = settings
@@ -131,7 +133,7 @@ class Node:
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
         self.residency = Residency(self._open, self._make_lane, self._deadlines)
-        self._caches = Caches(metrics, self._deadlines)
+        self._caches = Caches(metrics, self._deadlines, remote)
         self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
         self._bringing: asyncio.Task[None] | None = None

@@ -61,6 +61,7 @@ def test_a_frozen_server_costs_its_timeout_and_no_more(tmp_path: Path) -> None:
         late.close()
 
 
+@pytest.mark.slow
 def test_when_the_master_dies_the_sentinels_replica_takes_over(tmp_path: Path) -> None:
     """The same store goes on with the new master, and finds there what the replica had."""
     with watched_master(tmp_path) as (master, replica, url):
@@ -75,6 +76,7 @@ def test_when_the_master_dies_the_sentinels_replica_takes_over(tmp_path: Path) -
         store.close()
 
 
+@pytest.mark.slow
 def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> None:
     """What the dead node had is missing; everything else is there."""
     with cluster(tmp_path) as (nodes, url):

@@ -6,16 +6,17 @@ from typing import Literal
 
 from kaname.telemetry.metrics import Metrics
 
-Result = Literal["hit", "joined", "miss"]
-RESULTS: tuple[Result, ...] = ("hit", "joined", "miss")
+Result = Literal["hit", "shared", "joined", "miss"]
+RESULTS: tuple[Result, ...] = ("hit", "shared", "joined", "miss")
 
 
 class CacheMeters:
-    """`hit`: found in memory; `joined`: answered by an equal request that was in progress; `miss`: the model ran."""
+    """`hit`: found in memory; `shared`: found where nodes share answers; `joined`: answered by an equal request that
+    was in progress; `miss`: the model ran."""
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         text = "Requests that a result cache looked at, by what it found."
-        self.hit, self.joined, self.miss = (
+        self.hit, self.shared, self.joined, self.miss = (
             metrics.counter("kaname_cache_requests_total", text, model=model, version=version, result=result)
             for result in RESULTS
         )

@@ -7,9 +7,10 @@ from functools import partial
 
 from blake3 import blake3
 
-from kaname.call import Answer, Call, Outcome, Step, enter
+from kaname.call import Answer, Call, Outcome, Outputs, Step, enter
 from kaname.errors import DeadlineExceeded, KanameError
 from kaname.inference.cache.canonical import canonical_of
+from kaname.inference.cache.fleet import Fleet, Remote
 from kaname.inference.cache.memory import Memory
 from kaname.inference.cache.meters import CacheMeters
 from kaname.models.types import VersionInfo
@@ -58,20 +59,28 @@ class Flight:
 class ResultCache:
     """The kept answers of one model in one worker; its versions share the room and never each other's answers."""
 
-    def __init__(self, caching: Caching, deadlines: Deadlines, meters: Callable[[VersionInfo], CacheMeters]) -> None:
+    def __init__(
+        self,
+        caching: Caching,
+        deadlines: Deadlines,
+        meters: Callable[[VersionInfo], CacheMeters],
+        remote: Remote | None = None,
+    ) -> None:
+        """`remote`: where all nodes keep their answers, too."""
         self.caching = caching
-        self._memory = Memory(caching.max_bytes)
-        self._ttl_ns = int(caching.ttl_ms * 1e6)
+        self.memory = Memory(caching.max_bytes)
+        self.flights: dict[bytes, Flight] = {}
         self._deadlines = deadlines
         self._meters = meters
-        self._flights: dict[bytes, Flight] = {}
+        self._remote = remote if caching.shared_ttl_ms else None
 
     def step(self, info: VersionInfo, then: Step) -> Step:
         """The step in front of `then` for one version."""
         canonical, prefix = canonical_of(info.signature), b"%d " % info.id
+        fleet = None if self._remote is None else Fleet(self._remote, info, self.caching.shared_ttl_ms)
         meters = self._meters(info)
-        hits = meters.hit.cell
-        get, flights = self._memory.get, self._flights
+        follow, lead = self._follow, _Leading(self, then, meters, fleet).lead
+        get, flights, hits = self.memory.get, self.flights, meters.hit.cell
 
         def cached(call: Call) -> None:
             try:
@@ -87,33 +96,9 @@ class ResultCache:
                 return
             flight = flights.get(key)
             if flight is not None:
-                self._follow(flight, call)
+                follow(flight, call)
             else:
                 lead(Flight(key), call)
-
-        def lead(flight: Flight, call: Call) -> None:
-            meters.miss.cell[0] += 1
-            flights[flight.key] = flight
-            call.back(partial(landed, flight))
-            then(call)
-
-        def landed(flight: Flight, call: Call, outcome: Outcome) -> Outcome:
-            del flights[flight.key]
-            if isinstance(outcome, Answer):
-                self._keep(flight, call, outcome, meters)
-            elif flight.followers:
-                go_on(flight, call.gone or isinstance(outcome, DeadlineExceeded))
-            return outcome
-
-        def go_on(flight: Flight, gave_up: bool) -> None:
-            """Nobody is harmed by the leader's failure. Where it only gave up waiting, the next one leads, so that a
-            slow model is not asked by all of them at once; else each asks by itself."""
-            if not gave_up:
-                for call in flight.living():
-                    meters.miss.cell[0] += 1
-                    enter(then, call)
-            elif (heir := flight.next()) is not None:
-                enter(partial(lead, flight), heir)
 
         return cached
 
@@ -127,13 +112,66 @@ class ResultCache:
         self._deadlines.forget(call)
         return outcome
 
-    def _keep(self, flight: Flight, call: Call, answer: Answer, meters: CacheMeters) -> None:
-        memory, evicted = self._memory, self._memory.evicted
-        outputs = memory.put(flight.key, owned(answer), call.started_ns + self._ttl_ns)
-        meters.bytes.set(memory.bytes)
-        meters.evicted.add(memory.evicted - evicted)
+
+class _Leading:
+    """How inputs of one version that nobody has asked yet are computed, for their leader and its followers."""
+
+    def __init__(self, cache: ResultCache, then: Step, meters: CacheMeters, fleet: Fleet | None) -> None:
+        self._then = then
+        self._memory = cache.memory
+        self._ttl_ns = int(cache.caching.ttl_ms * 1e6)
+        self._flights = cache.flights
+        self._meters = meters
+        self._fleet = fleet
+
+    def lead(self, flight: Flight, call: Call) -> None:
+        """Let `call` be answered by another node's answer, or else by the model."""
+        self._flights[flight.key] = flight
+        call.back(partial(self._landed, flight))
+        if self._fleet is None:
+            self._ask(call)
+        else:
+            self._fleet.find(flight.key, partial(self._found, call))
+
+    def _found(self, call: Call, tensors: tuple[Tensor, ...] | None) -> None:
+        if call.done:
+            return
+        if tensors is None:
+            enter(self._ask, call)
+        else:
+            self._meters.shared.add()
+            call.end(Answer(Outputs(tensors, cached=True), 0, None))
+
+    def _ask(self, call: Call) -> None:
+        self._meters.miss.cell[0] += 1
+        self._then(call)
+
+    def _landed(self, flight: Flight, call: Call, outcome: Outcome) -> Outcome:
+        del self._flights[flight.key]
+        if isinstance(outcome, Answer):
+            self._keep(flight, call, outcome)
+        elif flight.followers:
+            self._go_on(flight, gave_up=call.gone or isinstance(outcome, DeadlineExceeded))
+        return outcome
+
+    def _go_on(self, flight: Flight, *, gave_up: bool) -> None:
+        """Nobody is harmed by the leader's failure. Where it only gave up waiting, the next one leads, so that a slow
+        model is not asked by all of them at once; else each asks by itself."""
+        if not gave_up:
+            for call in flight.living():
+                enter(self._ask, call)
+        elif (heir := flight.next()) is not None:
+            enter(partial(self.lead, flight), heir)
+
+    def _keep(self, flight: Flight, call: Call, answer: Answer) -> None:
+        memory, evicted, tensors = self._memory, self._memory.evicted, owned(answer)
+        outputs = memory.put(flight.key, tensors, call.started_ns + self._ttl_ns)
+        self._meters.bytes.set(memory.bytes)
+        self._meters.evicted.add(memory.evicted - evicted)
+        if self._fleet is not None and not answer.outputs.cached:
+            self._fleet.keep(flight.key, tensors)
         for follower in flight.living():
-            meters.joined.add()
+            self._meters.joined.add()
             follower.end(Answer(outputs, 0, None))
 
 
