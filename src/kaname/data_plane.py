@@ -33,6 +33,7 @@ from kaname.serving.loading import ArtefactLoader
 from kaname.serving.models_api import model_resources
 from kaname.serving.node import SWITCH_S, Alone, Node, Progress
 from kaname.serving.oip import api as oip_api
+from kaname.serving.oip import documented as oip_documented
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
 from kaname.serving.snapshot import ModelEntry, Snapshot
@@ -302,6 +303,7 @@ class DataPlane:
             *streams_api.resources(),
             *model_resources(lambda: self.node.snapshot.models, self._answers),
             *tfs_documented.resources(),
+            *oip_documented.resources(),
             *models_api.resources(stores.models, self.settled),
             *keys_api.resources(stores.keys),
             *predictions_api.resources(stores.predictions),

@@ -38,7 +38,7 @@ def application(
 ) -> ASGIApp:
     """The application: control resources, health, metrics, documentation, and the URLs that predict for servers
     other than this one's own."""
-    listed = list(resources)
+    listed = [*resources, *_DOCUMENTED]
     routes: list[BaseRoute] = [
         *_health(is_ready),
         _metrics(site, metrics_folder, live_slots),
@@ -57,6 +57,26 @@ def _document(resources: list[Resource], title: str) -> dict[str, Any]:
         version=__version__,
         description="Predictions, models, keys and the prediction record of one Kaname project.",
     )
+
+
+_PROBE: dict[str, Any] = {
+    "method": "GET", "handler": None, "scope": "public", "answer": str, "media": "text/plain", "tag": "health"
+}  # fmt: skip
+_DOCUMENTED = (
+    Resource(path="/health/live", summary="Whether the process answers", **_PROBE),
+    Resource(
+        path="/health/ready",
+        summary="Whether the server may be asked: a snapshot is applied and pinned models are warm; 503 otherwise",
+        error=str,
+        error_media="text/plain",
+        **_PROBE,
+    ),
+    Resource(
+        **{**_PROBE, "scope": "read", "media": CONTENT_TYPE},
+        path="/metrics",
+        summary="Metrics of all workers in the text format of Prometheus",
+    ),
+)  # fmt: skip
 
 
 def _handlers(ids: IdSource) -> Any:

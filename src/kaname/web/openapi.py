@@ -129,8 +129,8 @@ def _success(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
 def _refusal(resource: Resource, schemas: _Schemas) -> dict[str, Any]:
     if resource.error is None:
         return _PROBLEM
-    content = {"application/json": {"schema": schemas.of(resource.error)}}
-    return {"description": "The request was not answered; `error` says why.", "content": content}
+    content = {resource.error_media: {"schema": schemas.of(resource.error)}}
+    return {"description": "The request was not answered; the body says why.", "content": content}
 
 
 def _path_parameters(resource: Resource) -> list[dict[str, Any]]:

@@ -107,6 +107,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """Media type of the answer."""
     error: object = None
     """Type of a refusal in the protocol's own form; None: a problem document."""
+    error_media: str = "application/json"
+    """Media type of a refusal in the protocol's own form."""
     status: int = 200
     etag: bool = False
     """A GET answers with an ETag; a change honours If-Match."""
