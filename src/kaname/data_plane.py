@@ -32,6 +32,9 @@ from kaname.serving.json_codec import ProblemEndpoint
 from kaname.serving.loading import ArtefactLoader
 from kaname.serving.models_api import model_resources
 from kaname.serving.node import SWITCH_S, Alone, Node, Progress
+from kaname.serving.nodes import api as nodes_api
+from kaname.serving.nodes.agent import NodeAgent
+from kaname.serving.nodes.here import facts_of
 from kaname.serving.oip import api as oip_api
 from kaname.serving.oip import documented as oip_documented
 from kaname.serving.oip.catalog import NodeCatalog
@@ -93,6 +96,11 @@ class DataPlane:
         self._watching: asyncio.Task[None] | None = None
         self._batches: BatchRunner | None = None
         self._tokens: Tokens | None = None
+        self._last: Snapshot | None = None
+        self._together = stores.nodes.shared and board is not None
+        self._agent = None
+        if board is not None and self._together:
+            self._agent = NodeAgent(stores.nodes, board, facts_of(stores.node, root, board), self._clock)
 
     async def start(self) -> None:
         """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
@@ -118,14 +126,12 @@ class DataPlane:
         )
         self.app = self._application()
         snapshot = await asyncio.to_thread(self._read_snapshot)
+        if self._agent is not None:
+            self._agent.start()
         await self.node.apply(snapshot)
         await self.node.settle()
         self._watcher = JournalWatcher(
-            self._stores.models.seq,
-            self._catch_up,
-            applied=snapshot.number,
-            inline=not self._stores.database.is_server,
-            clock=self._clock,
+            self._journal_number, self._catch_up, applied=snapshot.number, inline=self._is_quick, clock=self._clock
         )
         self._watching = self._loop.create_task(self._watcher.run())
         await self._join()
@@ -204,6 +210,8 @@ class DataPlane:
         self.gate.stop()
         if self._batches is not None:
             await asyncio.to_thread(self._batches.stop)
+        if self._agent is not None:
+            await asyncio.to_thread(self._agent.stop)
         if self._grpc is not None:
             self._grpc.stop()
         if self._tokens is not None:
@@ -223,27 +231,56 @@ class DataPlane:
         """Wait until every worker answers as of change `number`; returns a line per laggard. On a thread."""
         self._loop.call_soon_threadsafe(self._watcher.poke)
         if self._board is not None:
-            return self._board.wait_applied(number, timeout_s)
+            return self._board.wait_applied(number, timeout_s) + self._late_nodes(number, timeout_s)
         until = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while self.node.snapshot.number < number and self._clock.monotonic_ns() < until:
             asyncio.run_coroutine_threadsafe(asyncio.sleep(DRAIN_LOOK_S), self._loop).result()
         return [] if self.node.snapshot.number >= number else [f"change {number} is still being loaded"]
 
+    def _late_nodes(self, number: int, timeout_s: float) -> list[str]:
+        if not self._together:
+            return []
+        try:
+            return self._stores.nodes.wait_applied(number, timeout_s, but=self._stores.node)
+        except KanameError as error:
+            return [f"the other nodes cannot be asked: {error}"]
+
     # --- snapshots --------------------------------------------------------------------------------------
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether the journal's number can be asked for on the event loop."""
+        return self._together or not self._stores.database.is_server
+
+    def _journal_number(self) -> int:
+        if self._board is not None and self._together:
+            return self._board.newest
+        return self._stores.models.seq()
 
     def _read_snapshot(self) -> Snapshot:
         """The control plane as of now, or as it was when it could last be read."""
         try:
-            snapshot = self._stores.snapshot()
+            snapshot = self._stores.snapshot() if self._last is None else self._stores.snapshot_after(self._last)
         except Exception as error:  # noqa: BLE001  (whatever the database raises: predictions go on)
             try:
                 snapshot = Snapshot.load(self._snapshot_path)
             except (OSError, CorruptData):
                 raise error from None
             LOG.error("the control plane cannot be read (%s); going on with change %d", error, snapshot.number)
+            self._saw(snapshot.number, alone=True)
             return snapshot
-        snapshot.save(self._snapshot_path)
+        if self._last is None or snapshot.models is not self._last.models:
+            snapshot.save(self._snapshot_path)
+        self._last = snapshot
+        self._saw(snapshot.number)
         return snapshot
+
+    def _saw(self, number: int, *, alone: bool = False) -> None:
+        """Note a change; `alone`: the others cannot be asked whether they have it, too."""
+        if self._board is not None and self._together:
+            self._board.saw(number)
+            if alone:
+                self._board.allow(number, self._clock.monotonic_ns())
 
     async def _catch_up(self, _: int) -> None:
         await self.node.apply(await asyncio.to_thread(self._read_snapshot))
@@ -251,7 +288,7 @@ class DataPlane:
     # --- parts ------------------------------------------------------------------------------------------
 
     def _progress(self) -> Progress:
-        return Alone() if self._board is None else BoardProgress(self._board, self._slot)
+        return Alone() if self._board is None else BoardProgress(self._board, self._slot, together=self._together)
 
     def _guarded(self, version_id: int) -> AbstractContextManager[None]:
         return nullcontext() if self._first_loads is None else self._first_loads.loading(version_id)
@@ -308,6 +345,7 @@ class DataPlane:
             *keys_api.resources(stores.keys),
             *predictions_api.resources(stores.predictions),
             *batch_api.resources(stores.jobs, stores.models),
+            *nodes_api.resources(stores.nodes),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)

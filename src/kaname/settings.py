@@ -155,7 +155,9 @@ class ArtefactSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Where the files of versions are kept."""
 
     url: Annotated[str, Meta(pattern=r"^$|^(s3|gs)://[^/]+(/.*)?$")] = ""
-    """`s3://bucket/prefix` or `gs://bucket/prefix`; empty: a folder of the project. Needs the extra `s3`."""
+    """`s3://bucket/prefix` or `gs://bucket/prefix`; empty: a folder. Needs the extra `s3`."""
+    folder: str = ""
+    """Without a URL: the folder, which nodes of one database share, as an absolute path; empty: `.kaname/artefacts`."""
     endpoint: str = ""
     """Address of an S3-compatible server, `https://host:port`; empty: `AWS_ENDPOINT_URL`, or Amazon's own."""
     region: str = ""

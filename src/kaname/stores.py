@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from kaname.access.answers import KeptAnswers
 from kaname.access.keys import Keys
 from kaname.batch.jobs import Jobs
@@ -21,10 +23,13 @@ from kaname.runtimes.catalog import open_session
 from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
 from kaname.serving.nodes.identity import node_id
+from kaname.serving.nodes.registry import Nodes
 from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.workers.board import running_board
 from kaname.storage.blobs.opening import open_artefacts
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
+from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
 
@@ -38,6 +43,10 @@ class Stores:
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
         self.database = database_of(project, patient=patient)
+        if self.database.is_server:
+            self.database.on_change = self._changed
+        self.node = node_id(data)
+        self.nodes = Nodes(self.database, self.clock)
         self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock)
         self.models = Models(
             self.database,
@@ -69,6 +78,14 @@ class Stores:
         models = tuple(ModelEntry(info=info, versions=tuple(versions)) for info, versions in rows)
         return Snapshot(number=number, models=models, keys=tuple(self.keys.rows()))
 
+    def snapshot_after(self, before: Snapshot) -> Snapshot:
+        """The same; where only batch jobs were made or cancelled since `before`, that costs nothing."""
+        with self.database.read() as conn:
+            number = journal.latest(conn)
+            if not journal.touched(conn, before.number, but="batch."):
+                return msgspec.structs.replace(before, number=number)
+        return self.snapshot()
+
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""
         held = self.artefacts.hold(version.artefact)
@@ -86,6 +103,13 @@ class Stores:
 
     def _erase(self, subject: Subject) -> int:
         return erase_everywhere(subject, self.events, self.log, self.writer)
+
+    def _changed(self, number: int) -> None:
+        """Tell the workers of this node, who then need not wait for the next question to the database."""
+        board = running_board(self.project.root)
+        if board is not None:
+            board.saw(number)
+            board.close()
 
     def close(self) -> None:
         """Let go of the database and the log."""

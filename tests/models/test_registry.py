@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from kaname.errors import Conflict, InvalidInput, NotFound
+from kaname.models.store import models
 from kaname.settings import Limits, ModelConfig, Recording
 from tests.models.world import World, factor_of
 
@@ -279,3 +281,16 @@ def test_garbage_is_what_no_version_refers_to_and_is_old(world: World) -> None:
     os.utime(world.artefacts.path(gone.artefact), ns=(0, 0))
     assert world.models.collect_garbage() == (gone.artefact,)
     assert world.artefacts.artefacts() == [kept.artefact]
+
+
+def test_a_setting_of_the_next_release_is_left_alone(world: World) -> None:
+    """Another node set what this one does not know: it is neither lost nor an error, and the others can be changed."""
+    world.add("iris")
+    world.models.override("iris", {"limits.queue": 3}, who="w")
+    with world.database.write() as conn:
+        conn.execute(update(models).values(overrides='{"limits.queue": 3, "of.the_next": 1}'))
+    assert world.models.get("iris").config.limits.queue == 3
+    assert world.models.override("iris", {"limits.queue": 4}, who="w").config.limits.queue == 4
+    assert world.models.overrides("iris") == {"limits.queue": 4, "of.the_next": 1}
+    with pytest.raises(InvalidInput, match="no such setting"):
+        world.models.override("iris", {"of.another": 1}, who="w")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kaname.errors import CorruptData
@@ -64,3 +65,16 @@ def test_without_a_file_there_is_nothing_to_start_from(tmp_path: Path) -> None:
     """And that is not damage."""
     with pytest.raises(FileNotFoundError):
         Snapshot.load(tmp_path / "snapshot")
+
+
+def test_a_worker_of_the_release_before_reads_what_the_next_one_kept(tmp_path: Path) -> None:
+    """Settings of models, facts and groups that it does not know are left out; the rest is as it was written."""
+    config = {"description": "d", "limits": {"queue": 7, "of_the_next": 1}, "of_the_next": {"deep": [1]}}
+    info = {"id": 1, "name": "iris", "promoted": None, "previous": None, "loaded": True, "config": config}
+    info |= {"created_us": 1, "etag": "1-1", "of_the_next": "x"}
+    kept = {"number": 3, "models": [{"info": info, "versions": [], "of_the_next": 2}], "keys": [], "of_the_next": 3}
+    (tmp_path / "snapshot").write_bytes(msgspec.msgpack.encode(kept))
+    found = Snapshot.load(tmp_path / "snapshot")
+    (entry,) = found.models
+    assert (found.number, entry.info.name) == (3, "iris")
+    assert (entry.info.config.description, entry.info.config.limits.queue) == ("d", 7)

@@ -166,6 +166,14 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=LOOK)
+def nodes(folder: Folder = None, as_json: Json = False) -> None:
+    """List the nodes that share the database, and who of them is late."""
+    from kaname.cli.nodes import run
+
+    raise typer.Exit(run(_at(folder), as_json=as_json))
+
+
+@app.command(rich_help_panel=LOOK)
 def settings(
     folder: Folder = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,

@@ -52,6 +52,12 @@ def overlay(defaults: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
         ) from error
 
 
+def known(overrides: Mapping[str, Any]) -> Leaves:
+    """Those that this release has: one that comes after it may have set others in the same database."""
+    names = leaves_of(ModelConfig())
+    return {name: value for name, value in overrides.items() if name in names}
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raise InvalidInput for a dotted name that is no setting."""
     known = leaves_of(ModelConfig())

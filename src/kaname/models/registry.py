@@ -236,7 +236,7 @@ class Models:
         with editing(self._database, self._clock, ref, who, if_match) as edit:
             old = store.decode(edit.model.overrides, dict[str, Any])
             new = change(old)
-            settings.overlay(self._defaults, new)
+            settings.overlay(self._defaults, {k: v for k, v in new.items() if k not in old or v != old[k]})
             if new != old:
                 edit.update(overrides=store.encode(new))
                 edit.log("model.configure", set=new, before=old)
@@ -338,7 +338,7 @@ class Models:
             promoted=promoted,
             previous=previous,
             loaded=row.loaded,
-            config=settings.overlay(self._defaults, store.decode(row.overrides, dict[str, Any])),
+            config=settings.overlay(self._defaults, settings.known(store.decode(row.overrides, dict[str, Any]))),
             created_us=row.created_us,
             etag=etag_of(row),
         )

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from kaname.access.types import KeyInfo
 from kaname.errors import CorruptData
 from kaname.models.types import ModelInfo, VersionInfo
+from kaname.settings import ModelConfig
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +59,35 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: Path) -> Snapshot:
-        """The snapshot that `save` kept. Raises OSError when there is none, CorruptData when it cannot be read."""
+        """The snapshot that `save` kept, by this release or the next one, whose new settings of models are left out.
+
+        Raises OSError when there is none, CorruptData when it cannot be read.
+        """
+        raw = path.read_bytes()
         try:
-            return msgspec.msgpack.decode(path.read_bytes(), type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return _decode(raw, cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, KeyError) as error:
             raise CorruptData(f"the kept snapshot cannot be read: {error}", where=str(path)) from error
+
+
+def _decode(raw: bytes, of: type[Snapshot]) -> Snapshot:
+    try:
+        return msgspec.msgpack.decode(raw, type=of)
+    except msgspec.ValidationError:
+        found = msgspec.msgpack.decode(raw)
+        for entry in found["models"]:
+            entry["info"]["config"] = _known(entry["info"]["config"], ModelConfig)
+        return msgspec.convert(found, of)
+
+
+def _known(value: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields that this release knows, at every depth."""
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(of)}
+    return {
+        name: _known(inner, kinds[name]) if isinstance(inner, dict) and isinstance(kinds[name], type) else inner
+        for name, inner in value.items()
+        if name in kinds
+    }
 
 
 class _Numbered(msgspec.Struct):

@@ -33,7 +33,7 @@ MAGIC = int.from_bytes(b"KANBRD01", "little")
 HEADER_CELLS = 256
 SLOT_CELLS = 16
 QUARANTINE = range(128, HEADER_CELLS)
-_SLOTS, _ACTIVATED = 1, 2
+_SLOTS, _ACTIVATED, _NEWEST, _LEADER, _LED_NS, _ALLOWED, _ALLOWED_NS, _ELSEWHERE = range(1, 9)
 _SEQ, _PID, _GENERATION, _SOCKET, _STATE, _PREPARED, _APPLIED, _HEARTBEAT, _LOADING = range(9)
 
 
@@ -251,6 +251,68 @@ class Board:
         """Make all workers that have prepared `number` answer from it, from this instant; never goes back."""
         with self._all_locked():
             self._cells[_ACTIVATED] = max(self._cells[_ACTIVATED], number)
+
+    # --- the node among others (see `nodes.agent`) ----------------------------------------------------------
+
+    @property
+    def newest(self) -> int:
+        """The newest change that somebody on this node has heard of."""
+        return self._cells[_NEWEST]
+
+    def saw(self, number: int) -> None:
+        """There is a change `number`."""
+        with self._all_locked():
+            self._cells[_NEWEST] = max(self._cells[_NEWEST], number)
+
+    def lead(self, pid: int, now_ns: int, stale_ns: int) -> bool:
+        """Whether `pid` is the process that speaks to the database; it is from now on if nobody was lately."""
+        with self._all_locked():
+            if self._cells[_LEADER] not in (0, pid) and now_ns - self._cells[_LED_NS] < stale_ns:
+                return False
+            self._cells[_LEADER], self._cells[_LED_NS] = pid, now_ns
+            return True
+
+    def resign(self, pid: int) -> bool:
+        """Let another process lead; whether `pid` did."""
+        with self._all_locked():
+            led = self._cells[_LEADER] in (0, pid)
+            if led:
+                self._cells[_LEADER] = 0
+            return led
+
+    @property
+    def allowed(self) -> int:
+        """The change that all nodes switch to."""
+        return self._cells[_ALLOWED]
+
+    def allow(self, number: int, at_ns: int) -> None:
+        """Nodes may answer from `number` from the moment `at_ns` (monotonic) on."""
+        if number > self._cells[_ALLOWED]:
+            self._cells[_ALLOWED_NS] = at_ns
+            self._cells[_ALLOWED] = number
+
+    def is_allowed(self, number: int) -> bool:
+        """Whether the moment of `number` has come."""
+        return self._cells[_ALLOWED] >= number and self._clock.monotonic_ns() >= self._cells[_ALLOWED_NS]
+
+    @property
+    def elsewhere(self) -> int:
+        """The newest change that another node has prepared: who waits for an older one waits in vain."""
+        return self._cells[_ELSEWHERE]
+
+    @elsewhere.setter
+    def elsewhere(self, number: int) -> None:
+        self._cells[_ELSEWHERE] = number
+
+    def standing(self) -> tuple[int, int, int, int]:
+        """Of the workers that answer (while there are none, of those that start): how many they are, a version that one
+        loads or 0, and the newest changes that all have prepared and applied."""
+        views = self._answering()
+        workers = len(views)
+        views = views or [view for slot in range(self.slots) if (view := self.view(slot)).state is State.STARTING]
+        loading = max((view.loading for view in views), default=0)
+        prepared = min((view.prepared for view in views), default=0)
+        return workers, loading, prepared, min((view.applied for view in views), default=0)
 
     # --- quarantine ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ def open_artefacts(settings: ArtefactSettings, data: Path, clock: Clock) -> Arte
     Raises MissingDependency or InvalidInput for a URL that cannot be used.
     """
     if not settings.url:
-        return ArtefactStore(data / "artefacts")
+        return ArtefactStore(Path(settings.folder) if settings.folder else data / "artefacts")
     from kaname.storage.blobs.remote import open_remote
 
     def cache(source: Source) -> NodeCache:

@@ -98,6 +98,14 @@ class Database:
         if number is not None and self.on_change is not None:
             self.on_change(number)
 
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """A short transaction beside the writers', which it neither waits for nor delays (but in SQLite, which has one
+        writer at a time): for rows that are no part of what the journal tells of."""
+        self._opened()
+        with self._explained(), self._backend.engine.connect() as conn, conn.begin():
+            yield conn
+
     def revision(self) -> str | None:
         """The schema revision that it has, None before the first; asks without migrating."""
         if self._backend.is_gone():

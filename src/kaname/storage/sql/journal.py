@@ -65,6 +65,12 @@ def latest(conn: Connection) -> int:
     return int(conn.execute(select(journal_head.c.number).where(journal_head.c.id == 1)).scalar_one())
 
 
+def touched(conn: Connection, after: int, *, but: str) -> bool:
+    """Whether there are changes with numbers above `after` whose action does not begin with `but`."""
+    query = select(journal.c.seq).where(journal.c.seq > after, journal.c.action.not_like(f"{but}%")).limit(1)
+    return conn.execute(query).first() is not None
+
+
 def changes(conn: Connection, after: int = 0, limit: int = 100) -> list[Change]:
     """Up to `limit` changes with numbers above `after`, oldest first."""
     query = select(journal).where(journal.c.seq > after).order_by(journal.c.seq).limit(limit)

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("oldest", sa.String(4), nullable=False),
     )
-    insert_row("schema_rule", id=1, oldest="0005")
+    insert_row("schema_rule", id=1, oldest=revision)
     add_column("batch_jobs", sa.Column("node", sa.String(32), nullable=True))
 
 
