@@ -24,6 +24,8 @@ from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
 from kaname.predictions.recorder import Recorder
+from kaname.predictions.shards import api as sql_log_api
+from kaname.predictions.shards.runner import SinkRunner
 from kaname.serving.app import application
 from kaname.serving.exchange import Fields
 from kaname.serving.gate import Gate
@@ -96,6 +98,10 @@ class DataPlane:
         self._watching: asyncio.Task[None] | None = None
         self._batches: BatchRunner | None = None
         self._tokens: Tokens | None = None
+        self._sink = None
+        if stores.sql_log is not None:
+            command = ("-C", str(root), "predictions", "sink", "--with-parent")
+            self._sink = SinkRunner(command, stores.project.data / "sink-runner.lock")
         self._last: Snapshot | None = None
         self._together = stores.nodes.shared and board is not None
         self._agent = None
@@ -141,6 +147,8 @@ class DataPlane:
                 self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock
             )
             self._batches.start()
+            if self._sink is not None:
+                self._sink.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
 
@@ -212,6 +220,8 @@ class DataPlane:
             await asyncio.to_thread(self._batches.stop)
         if self._agent is not None:
             await asyncio.to_thread(self._agent.stop)
+        if self._sink is not None and self._board is not None:
+            await asyncio.to_thread(self._sink.stop)
         if self._grpc is not None:
             self._grpc.stop()
         if self._tokens is not None:
@@ -346,6 +356,7 @@ class DataPlane:
             *predictions_api.resources(stores.predictions),
             *batch_api.resources(stores.jobs, stores.models),
             *nodes_api.resources(stores.nodes),
+            *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)

@@ -138,6 +138,19 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Answers that a worker gives piece by piece at once, each on a thread of its own."""
 
 
+class SqlRecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The prediction log in SQL tables, beside the record."""
+
+    urls: tuple[str, ...] = ()
+    """Eight databases (or schemas, `?schema=NAME`) by `model_id % 8`, or one URL with `{shard}`; empty: none."""
+    password: Secret | None = None
+    """Password of the users in the URLs."""
+    password_file: str | None = None
+    """File that holds it."""
+    retain_days: Annotated[float, Meta(gt=0)] = 90.0
+    """Rows of requests that arrived earlier are deleted."""
+
+
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prediction record."""
 
@@ -149,6 +162,7 @@ class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Oldest blocks are deleted beyond this size, per writer."""
     retain_days: float = 30.0
     """Blocks older than this are deleted."""
+    sql: SqlRecordSettings = SqlRecordSettings()
 
 
 class ArtefactSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,9 +14,12 @@ from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations
 from kaname.models.registry import Models
+from kaname.models.rows import model_rows
 from kaname.models.types import VersionInfo
 from kaname.predictions.erasure import erase_everywhere
 from kaname.predictions.reader import PredictionReader
+from kaname.predictions.shards.log import Registry, SqlLog
+from kaname.predictions.shards.shard import Shards
 from kaname.predictions.types import Subject
 from kaname.project import Files, Project
 from kaname.runtimes.catalog import open_session
@@ -64,6 +67,7 @@ class Stores:
         )
         self.events = data / "events"
         self.log = LmdbReader(_folder(self.events))
+        self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
 
     def declarations(self) -> Declarations:
@@ -102,7 +106,25 @@ class Stores:
         )
 
     def _erase(self, subject: Subject) -> int:
-        return erase_everywhere(subject, self.events, self.log, self.writer)
+        gone = erase_everywhere(subject, self.events, self.log, self.writer)
+        if self.sql_log is not None:
+            self.sql_log.erase(subject)
+        return gone
+
+    def _sql_log(self) -> SqlLog | None:
+        """The prediction log in SQL, where the settings name one."""
+        settings = self.project.settings.record.sql
+        if not settings.urls:
+            return None
+        return SqlLog(
+            Shards(settings.urls, None if settings.password is None else settings.password.reveal()),
+            self.log,
+            Registry(self.models.seq, lambda: model_rows(self.models), lambda ref: self.models.get(ref).id),
+            source=self.node,
+            lock=self.project.data / "sink.lock",
+            clock=self.clock,
+            retain_days=settings.retain_days,
+        )
 
     def _changed(self, number: int) -> None:
         """Tell the workers of this node, who then need not wait for the next question to the database."""
@@ -113,6 +135,8 @@ class Stores:
 
     def close(self) -> None:
         """Let go of the database and the log."""
+        if self.sql_log is not None:
+            self.sql_log.close()
         self.log.close()
         self.database.close()
 

@@ -21,6 +21,7 @@ from kaname.predictions.api import PATH, Predictions, Tail, resources
 from kaname.predictions.cli import commands, moment_us
 from kaname.predictions.erasure import OrderedErasures
 from kaname.predictions.reader import Query
+from kaname.predictions.shards.log import SqlLog
 from kaname.predictions.types import Prediction, Subject
 from kaname.settings import Recording
 from kaname.storage.events.lmdb.reader import LmdbReader
@@ -95,11 +96,16 @@ def test_follow_returns_each_event_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def no_sql_log() -> SqlLog:
+    """This project keeps none."""
+    raise AssertionError("asked for the log in SQL")
+
+
 def test_export_is_read_back_by_pyarrow(folder: Path, tmp_path: Path) -> None:
     """Columns have the types of their values, rows of one request share its id, refused ones have no outputs."""
     record(folder, [(table_call("many", [[1.5, None, "blue"]] * 3), answer(3))], Recording())
     output = tmp_path / "out.parquet"
-    result = CliRunner().invoke(commands(lambda: open_reader(folder)), ["export", "--output", str(output)])
+    result = CliRunner().invoke(commands(lambda: open_reader(folder), no_sql_log), ["export", "--output", str(output)])
     assert result.output == f"53 rows in {output}\n"
     table = pq.read_table(output)
     assert str(table.schema.field("time").type) == "timestamp[us, tz=UTC]"
@@ -157,7 +163,7 @@ def test_deletion_beside_a_running_owner_is_carried_out_by_it(tmp_path: Path) ->
 
 def test_tail_command_prints_for_people_and_for_machines(folder: Path) -> None:
     """One line per event; with --json one object per line; a wrong status is said."""
-    app = commands(lambda: open_reader(folder))
+    app = commands(lambda: open_reader(folder), no_sql_log)
     lines = CliRunner().invoke(app, ["tail", "flowers", "-n", "2"]).output.splitlines()
     assert "flowers/3" in lines[0]
     assert "r048  length=48 width=2 colour=red -> label=48" in lines[0]
@@ -170,7 +176,7 @@ def test_tail_command_prints_for_people_and_for_machines(folder: Path) -> None:
 
 def test_delete_command_says_how_many(folder: Path) -> None:
     """Conditions of the command line reach the record; text that is JSON is taken as a number."""
-    app = commands(lambda: open_reader(folder))
+    app = commands(lambda: open_reader(folder), no_sql_log)
     assert CliRunner().invoke(app, ["delete", "--request-id", "r001"]).output == "1 predictions deleted\n"
     assert CliRunner().invoke(app, ["delete", "--where", "length=2", "--json"]).output == '{"deleted": 1}\n'
     assert CliRunner().invoke(app, ["delete", "--where", "colour=red", "--key", "key-9"]).output.startswith("31 ")
@@ -182,7 +188,7 @@ import sys
 from pathlib import Path
 from tests.predictions.traffic import open_reader
 from kaname.predictions.cli import commands
-commands(lambda: open_reader(Path(sys.argv[1])))(["tail", "-n", "1", "--follow", "--json"])
+commands(lambda: open_reader(Path(sys.argv[1])), lambda: None)(["tail", "-n", "1", "--follow", "--json"])
 """
 
 

@@ -13,7 +13,7 @@ GROUPS = {
     "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
     "token": ("kaname.access.token_cli", ("open_signing",), "Rotate the keys of the token endpoint."),
     "batch": ("kaname.batch.cli", ("open_jobs",), "Predict files of rows as jobs of the server."),
-    "predictions": ("kaname.predictions.cli", ("open_reader",), "Read the record of predictions."),
+    "predictions": ("kaname.predictions.cli", ("open_reader", "open_sql_log"), "Read the record of predictions."),
 }
 """Name -> module with `commands(…)`, the functions of `cli.objects` that it is handed, help."""
 

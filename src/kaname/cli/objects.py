@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
+    from kaname.predictions.shards.log import SqlLog
     from kaname.stores import Stores
 
 
@@ -77,6 +78,19 @@ def open_signing() -> SigningKeys:
 def open_reader() -> PredictionReader:
     """The prediction record of the chosen project, until the command ends."""
     return _open().predictions
+
+
+def open_sql_log() -> SqlLog:
+    """The prediction log in SQL of the chosen project, until the command ends. Raises InvalidInput without one."""
+    from kaname.errors import InvalidInput
+    from kaname.stores import Stores
+
+    stores = Stores(_chosen(), patient=True)  # a registry that is away keeps no events from the tables
+    atexit.register(stores.close)
+    log = stores.sql_log
+    if log is None:
+        raise InvalidInput("this project keeps no prediction log in SQL", where="record.sql.urls", expected="URLs")
+    return log
 
 
 def open_jobs() -> tuple[Jobs, Models]:

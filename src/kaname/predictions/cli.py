@@ -15,6 +15,8 @@ import typer
 from kaname.errors import InvalidInput
 from kaname.predictions.export import export_parquet
 from kaname.predictions.reader import PredictionReader, Query
+from kaname.predictions.shards.cli import add_commands
+from kaname.predictions.shards.log import SqlLog
 from kaname.predictions.shown import shown
 from kaname.predictions.types import Digest, Prediction, Status, Subject
 
@@ -28,8 +30,8 @@ Until = Annotated[str | None, typer.Option(help="Before; written like --since.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
-def commands(open_reader: Callable[[], PredictionReader]) -> typer.Typer:
-    """The commands; `open_reader` is called when one of them runs."""
+def commands(open_reader: Callable[[], PredictionReader], open_sql_log: Callable[[], SqlLog]) -> typer.Typer:
+    """The commands; `open_reader` or `open_sql_log` is called when one of them runs."""
     app = typer.Typer(no_args_is_help=True, help="The prediction record: one event per request.")
 
     @app.command()
@@ -78,6 +80,7 @@ def commands(open_reader: Callable[[], PredictionReader]) -> typer.Typer:
         gone = open_reader().delete(subject)
         typer.echo(f'{{"deleted": {gone}}}' if as_json else f"{gone} predictions deleted")
 
+    add_commands(app, open_sql_log, moment_us)
     return app
 
 
