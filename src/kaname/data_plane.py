@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import MutableSequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -19,7 +18,8 @@ from kaname.access.principals import Buckets
 from kaname.batch import api as batch_api
 from kaname.batch.runner import Runner as BatchRunner
 from kaname.call import Principal
-from kaname.errors import CorruptData, KanameError, MissingDependency
+from kaname.errors import KanameError, MissingDependency
+from kaname.following import Following
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
@@ -33,15 +33,13 @@ from kaname.serving.http import connection_class
 from kaname.serving.json_codec import ProblemEndpoint
 from kaname.serving.loading import ArtefactLoader
 from kaname.serving.models_api import model_resources
-from kaname.serving.node import SWITCH_S, Alone, Node, Progress
+from kaname.serving.node import SWITCH_S, Node
 from kaname.serving.nodes import api as nodes_api
-from kaname.serving.nodes.agent import NodeAgent
-from kaname.serving.nodes.here import facts_of
 from kaname.serving.oip import api as oip_api
 from kaname.serving.oip import documented as oip_documented
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
-from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.snapshot import ModelEntry
 from kaname.serving.streams import api as streams_api
 from kaname.serving.streams.beginning import StreamGuard
 from kaname.serving.streams.events import EventStreams
@@ -50,12 +48,11 @@ from kaname.serving.tfs import api as tfs_api
 from kaname.serving.tfs import documented as tfs_documented
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
-from kaname.serving.workers.progress import BoardProgress
 from kaname.serving.workers.types import App
 from kaname.serving.workers.watcher import JournalWatcher
 from kaname.storage.shared.exchange import Exchange
 from kaname.storage.shared.opened import open_store
-from kaname.stores import Stores, snapshot_file
+from kaname.stores import Stores
 from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
@@ -65,7 +62,6 @@ if TYPE_CHECKING:
     from kaname.access.bearer import Tokens
     from kaname.serving.grpc.server import GrpcServer
 
-LOG = logging.getLogger("kaname.data_plane")
 DRAIN_LOOK_S = 0.01
 SHORTFALLS = ("dropped", "sampled_out", "refused", "failures", "lost")
 """Counts of the recorder that should stay 0 while the disk keeps up."""
@@ -89,7 +85,6 @@ class DataPlane:
         self._first_loads = None if board is None else FirstLoads(first_loads_path(root), board, slot)
         self._clock = stores.clock
         self._ids = id_sources.request_ids(self._clock)
-        self._snapshot_path = snapshot_file(stores.project)
         self._metrics_folder = _folder(stores.project.data / "metrics")
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
         self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids), self._guard.sharing)
@@ -102,11 +97,7 @@ class DataPlane:
         if stores.sql_log is not None:
             command = ("-C", str(root), "predictions", "sink", "--with-parent")
             self._sink = SinkRunner(command, stores.project.data / "sink-runner.lock")
-        self._last: Snapshot | None = None
-        self._together = stores.nodes.shared and board is not None
-        self._agent = None
-        if board is not None and self._together:
-            self._agent = NodeAgent(stores.nodes, board, facts_of(stores.node, root, board), self._clock)
+        self._following = Following(stores, slot, board)
 
     async def start(self) -> None:
         """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
@@ -126,18 +117,18 @@ class DataPlane:
             record=self._recorder,
             loader=ArtefactLoader(self._stores.artefacts.hold, self._guarded, self._quarantined),
             buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
-            progress=self._progress(),
+            progress=self._following.progress(),
             check=self._tokens,
             remote=self._shared,
         )
         self.app = self._application()
-        snapshot = await asyncio.to_thread(self._read_snapshot)
-        if self._agent is not None:
-            self._agent.start()
+        snapshot = await asyncio.to_thread(self._following.snapshot)
+        self._following.start()
         await self.node.apply(snapshot)
         await self.node.settle()
+        news = self._following
         self._watcher = JournalWatcher(
-            self._journal_number, self._catch_up, applied=snapshot.number, inline=self._is_quick, clock=self._clock
+            news.number, self._catch_up, applied=snapshot.number, inline=news.is_quick, clock=self._clock
         )
         self._watching = self._loop.create_task(self._watcher.run())
         await self._join()
@@ -218,8 +209,7 @@ class DataPlane:
         self.gate.stop()
         if self._batches is not None:
             await asyncio.to_thread(self._batches.stop)
-        if self._agent is not None:
-            await asyncio.to_thread(self._agent.stop)
+        await asyncio.to_thread(self._following.stop)
         if self._sink is not None and self._board is not None:
             await asyncio.to_thread(self._sink.stop)
         if self._grpc is not None:
@@ -241,64 +231,16 @@ class DataPlane:
         """Wait until every worker answers as of change `number`; returns a line per laggard. On a thread."""
         self._loop.call_soon_threadsafe(self._watcher.poke)
         if self._board is not None:
-            return self._board.wait_applied(number, timeout_s) + self._late_nodes(number, timeout_s)
+            return self._board.wait_applied(number, timeout_s) + self._following.late(number, timeout_s)
         until = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         while self.node.snapshot.number < number and self._clock.monotonic_ns() < until:
             asyncio.run_coroutine_threadsafe(asyncio.sleep(DRAIN_LOOK_S), self._loop).result()
         return [] if self.node.snapshot.number >= number else [f"change {number} is still being loaded"]
 
-    def _late_nodes(self, number: int, timeout_s: float) -> list[str]:
-        if not self._together:
-            return []
-        try:
-            return self._stores.nodes.wait_applied(number, timeout_s, but=self._stores.node)
-        except KanameError as error:
-            return [f"the other nodes cannot be asked: {error}"]
-
-    # --- snapshots --------------------------------------------------------------------------------------
-
-    @property
-    def _is_quick(self) -> bool:
-        """Whether the journal's number can be asked for on the event loop."""
-        return self._together or not self._stores.database.is_server
-
-    def _journal_number(self) -> int:
-        if self._board is not None and self._together:
-            return self._board.newest
-        return self._stores.models.seq()
-
-    def _read_snapshot(self) -> Snapshot:
-        """The control plane as of now, or as it was when it could last be read."""
-        try:
-            snapshot = self._stores.snapshot() if self._last is None else self._stores.snapshot_after(self._last)
-        except Exception as error:  # noqa: BLE001  (whatever the database raises: predictions go on)
-            try:
-                snapshot = Snapshot.load(self._snapshot_path)
-            except (OSError, CorruptData):
-                raise error from None
-            LOG.error("the control plane cannot be read (%s); going on with change %d", error, snapshot.number)
-            self._saw(snapshot.number, alone=True)
-            return snapshot
-        if self._last is None or snapshot.models is not self._last.models:
-            snapshot.save(self._snapshot_path)
-        self._last = snapshot
-        self._saw(snapshot.number)
-        return snapshot
-
-    def _saw(self, number: int, *, alone: bool = False) -> None:
-        """Note a change; `alone`: the others cannot be asked whether they have it, too."""
-        if self._board is not None and self._together:
-            self._board.saw(number)
-            if alone:
-                self._board.allow(number, self._clock.monotonic_ns())
-
     async def _catch_up(self, _: int) -> None:
-        await self.node.apply(await asyncio.to_thread(self._read_snapshot))
+        await self.node.apply(await asyncio.to_thread(self._following.snapshot))
 
     # --- parts ------------------------------------------------------------------------------------------
-
-    def _progress(self) -> Progress:
-        return Alone() if self._board is None else BoardProgress(self._board, self._slot, together=self._together)
 
     def _guarded(self, version_id: int) -> AbstractContextManager[None]:
         return nullcontext() if self._first_loads is None else self._first_loads.loading(version_id)
