@@ -43,11 +43,17 @@ OTHER_KEY = Principal("key-2", "other", may_predict=None, scopes=frozenset())
 
 
 def calls(count: int) -> list[tuple[Call, Outcome]]:
-    """Every fifth is refused; every third comes with another key; `length` is the number of the call."""
-    run = flower_run(count)
+    """Every fifth is refused; every third comes with another key; `length` is the number of the call. One comes each
+    millisecond: commits read the time of day anew, so events that are closer may change places between two."""
+    run, first_ns = flower_run(count), time.monotonic_ns() - count * 1_000_000
     return [
         (
-            table_call(f"r{i:03}", [[float(i), 2.0, "red"]], principal=OTHER_KEY if i % 3 == 0 else KEY),
+            table_call(
+                f"r{i:03}",
+                [[float(i), 2.0, "red"]],
+                principal=OTHER_KEY if i % 3 == 0 else KEY,
+                started_ns=first_ns + i * 1_000_000,
+            ),
             RateLimited("no") if i % 5 == 4 else answer(1, i, run),
         )
         for i in range(count)

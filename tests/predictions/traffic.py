@@ -59,6 +59,7 @@ def table_call(
     door: Callable[[Call, Outcome], None] = no_door,
     principal: Principal = KEY,
     deadline_ns: int = 0,
+    started_ns: int | None = None,
 ) -> Call:
     return Call(
         request_id,
@@ -66,7 +67,7 @@ def table_call(
         door,
         rows=len(table),
         table=table,
-        started_ns=time.monotonic_ns(),
+        started_ns=time.monotonic_ns() if started_ns is None else started_ns,
         deadline_ns=deadline_ns,
     )
 

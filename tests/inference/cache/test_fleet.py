@@ -20,7 +20,7 @@ from kaname.inference.cache.step import ResultCache
 from kaname.inference.cache.wire import read, written
 from kaname.settings import Caching
 from kaname.signature import OutputSpec, Signature
-from kaname.tensors import TensorSpec
+from kaname.tensors import Tensor, TensorSpec
 from tests.inference.cache.test_step import INFO, ROW, Bench
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ MIXED = Signature(
         OutputSpec(name="count", datatype="INT64", shape=(-1,)),
     ),
 )
-TENSORS = (
+TENSORS: tuple[Tensor, ...] = (
     np.array([b"a", b"\xff\x00"], object),
     np.array([[1, float("nan")], [3, -0.0]], np.float16),
     np.array([-(2**63), 5], np.int64),
