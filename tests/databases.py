@@ -52,9 +52,9 @@ def backend_at(url: str, timeout_s: float = 10.0) -> Backend:
     return backend_of(url, PASSWORD, busy_s=10.0, timeout_s=timeout_s)
 
 
-def open_at(url: str, **options: float) -> Database:
+def open_at(url: str, *, timeout_s: float = 10.0) -> Database:
     """The database at `url`, as the tests' user."""
-    return Database.open(url, password=PASSWORD, **options)
+    return Database.open(url, password=PASSWORD, timeout_s=timeout_s)
 
 
 class DatabaseServer:
@@ -170,6 +170,25 @@ def postgres_server(*options: str) -> Iterator[DatabaseServer]:
 
 
 @contextmanager
+def standby_of(primary: DatabaseServer) -> Iterator[DatabaseServer]:
+    """A hot standby of a PostgreSQL, which streams what that commits."""
+    backup, postgres = program("pg_basebackup", "postgresql"), program("postgres", "postgresql")
+    with _folder("postgres") as folder:
+        data, port = folder / "data", free_port()
+        _as_user(
+            "postgres",
+            [backup, "-D", str(data), "-h", "127.0.0.1", "-p", str(primary.port), "-U", USER, "-R", "-c", "fast"],
+            folder,
+            PGPASSWORD=PASSWORD,
+        )
+        settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
+        command = [postgres, "-D", str(data), *(part for one in settings for part in ("-c", one))]
+        with RealServer(command, folder, lambda: listens(port), user="postgres") as server:
+            yield DatabaseServer("postgresql", server, port)
+            server.kill()
+
+
+@contextmanager
 def mariadb_server() -> Iterator[DatabaseServer]:
     """A MariaDB of its own, in Japan's time zone and with a collation that ignores case and accents."""
     mariadbd, install = program("mariadbd", "mariadb-server"), program("mariadb-install-db", "mariadb-server")
@@ -207,9 +226,15 @@ def _folder(user: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_user(user: str, command: list[str], folder: Path) -> None:
+def _as_user(user: str, command: list[str], folder: Path, **environ: str) -> None:
     ran = subprocess.run(
-        command, cwd=folder, user=user if os.geteuid() == 0 else None, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, **environ},
+        user=user if os.geteuid() == 0 else None,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -228,7 +253,8 @@ def mariadb() -> Iterator[DatabaseServer]:
         yield server
 
 
-KINDS = ("sqlite", "postgresql", "mariadb")
+KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("postgresql", "mariadb"))]
+"""The quick tests are content with SQLite; nothing but their number makes the others slow."""
 Create = Callable[[], str]
 
 

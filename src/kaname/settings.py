@@ -196,6 +196,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Password of the user in the URL."""
     password_file: str | None = None
     """File that holds it."""
+    replica_urls: tuple[str, ...] = ()
+    """Servers that follow the database, with the same user and password: large reads go to one that is far enough."""
     timeout_ms: Annotated[float, Meta(ge=1000)] = 10_000
     """Longest wait for one answer of a database server; one that does not answer stops changes, never predictions."""
 

@@ -77,10 +77,10 @@ class Stores:
         return Declarations(self.models, self.database, self.clock, root, files.read, files.locate)
 
     def snapshot(self) -> Snapshot:
-        """What a worker answers from, as of now."""
-        number, rows = self.models.snapshot_rows()
+        """What a worker answers from, as of now; read from a replica that has all of it, where there is one."""
+        number, rows = self.models.snapshot_rows(self.models.seq())
         models = tuple(ModelEntry(info=info, versions=tuple(versions)) for info, versions in rows)
-        return Snapshot(number=number, models=models, keys=tuple(self.keys.rows()))
+        return Snapshot(number=number, models=models, keys=tuple(self.keys.rows(number)))
 
     def snapshot_after(self, before: Snapshot) -> Snapshot:
         """The same; where only batch jobs were made or cancelled since `before`, that costs nothing."""
@@ -146,6 +146,7 @@ def database_of(project: Project, *, patient: bool) -> Database:
     settings = project.settings.database
     return (Database.later if patient else Database.open)(
         settings.url or f"sqlite:///{project.data / 'control.db'}",
+        replicas=settings.replica_urls,
         password=None if settings.password is None else settings.password.reveal(),
         timeout_s=settings.timeout_ms / 1000,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from kaname.storage.sql.upgrade import revisions
 from tests.cli.kaname import kaname
 from tests.databases import PASSWORD, DatabaseServer
@@ -35,6 +37,7 @@ def test_a_revision_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         assert "no such schema revision" in ran.err
 
 
+@pytest.mark.slow
 def test_the_database_of_the_settings_is_upgraded(tmp_path: Path, postgres: DatabaseServer) -> None:
     """A server is named without its password, which comes from a file."""
     (tmp_path / "password").write_text(f"{PASSWORD}\n")

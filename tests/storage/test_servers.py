@@ -18,6 +18,7 @@ from kaname.storage.sql.database import Database
 from tests.databases import PASSWORD, DatabaseServer, backend_at, mariadb_server, open_at, postgres_server
 from tests.processes import until
 
+pytestmark = pytest.mark.slow
 SERVERS = {"postgresql": postgres_server, "mariadb": mariadb_server}
 
 
@@ -61,7 +62,6 @@ def refused(database: Database, what: Callable[[Database], object]) -> Unavailab
     return caught.value
 
 
-@pytest.mark.slow
 def test_a_server_that_was_restarted_costs_no_error(own: DatabaseServer) -> None:
     """While it is away each use says so at once; once it is back the first use succeeds, on old connections too."""
     database = open_at(own.create())
@@ -78,7 +78,6 @@ def test_a_server_that_was_restarted_costs_no_error(own: DatabaseServer) -> None
     database.close()
 
 
-@pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_a_change_undoes_it(own: DatabaseServer) -> None:
     """kill -9 before the commit: the change is refused with the reason, and is not there afterwards."""
     database = open_at(own.create())
@@ -96,7 +95,6 @@ def test_a_server_killed_in_the_middle_of_a_change_undoes_it(own: DatabaseServer
     database.close()
 
 
-@pytest.mark.slow
 def test_a_frozen_server_is_waited_for_no_longer_than_agreed(own: DatabaseServer) -> None:
     """Its connections stay open and say nothing: each use ends in time; after it is thawed all is well."""
     database = open_at(own.create(), timeout_s=1.0)
@@ -110,7 +108,6 @@ def test_a_frozen_server_is_waited_for_no_longer_than_agreed(own: DatabaseServer
     database.close()
 
 
-@pytest.mark.slow
 def test_a_writer_that_waits_too_long_is_told_so(shared: DatabaseServer) -> None:
     """Somebody holds the row that numbers changes, on another machine perhaps; reading goes on."""
     url = shared.migrated()
@@ -125,7 +122,6 @@ def test_a_writer_that_waits_too_long_is_told_so(shared: DatabaseServer) -> None
     other.close()
 
 
-@pytest.mark.slow
 def test_a_frozen_owner_of_the_lock_loses_it(shared: DatabaseServer) -> None:
     """A process that stops in the middle of a change holds up the others for three timeouts at most."""
     url = shared.migrated()

@@ -71,9 +71,9 @@ class Keys:
         with self._database.read() as conn:
             return store.all_keys(conn, active=False)
 
-    def rows(self) -> builtins.list[KeyInfo]:
-        """The keys that are valid now, for a snapshot."""
-        with self._database.read() as conn:
+    def rows(self, number: int | None = None) -> builtins.list[KeyInfo]:
+        """The keys that are valid now; with a `number` as of that change or later, perhaps from a replica."""
+        with self._database.read_from(number) as conn:
             return store.all_keys(conn, active=True)
 
     def get(self, key_id: str) -> KeyInfo:

@@ -107,9 +107,11 @@ class Models:
         """The number of the last change; cheap to ask often."""
         return self._database.journal_number()
 
-    def snapshot_rows(self) -> SnapshotRows:
-        """One consistent state: the journal's number and every model with its versions that are not archived."""
-        with self._database.read() as conn:
+    def snapshot_rows(self, number: int | None = None) -> SnapshotRows:
+        """One consistent state: the journal's number and every model with its versions that are not archived.
+
+        `number`: a change that it must have; then it may come from a replica."""
+        with self._database.read_from(number) as conn:
             seq = journal.latest(conn)
             versions = store.running_versions(conn)
             return seq, [(model, versions[model.id]) for model in self._all(conn)]

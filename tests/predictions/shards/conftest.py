@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from kaname.predictions.shards.shard import Shards
+from tests.databases import KINDS
 from tests.predictions.shards.world import open_shards, urls_of
-
-KINDS = ["sqlite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("postgresql", "mariadb"))]
 
 
 @pytest.fixture(params=KINDS)

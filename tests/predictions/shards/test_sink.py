@@ -218,6 +218,7 @@ def test_not_eight_databases_are_refused(urls: list[str]) -> None:
         Shards(urls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", ["Bad", "a;drop", "a b"])
 def test_a_schema_that_needs_quotes_is_refused(schema: str, postgres: DatabaseServer) -> None:
     """Its name goes into statements."""

@@ -56,7 +56,8 @@ def write(conn: Connection, node: NodeFacts, at_us: int) -> None:
 def read(conn: Connection) -> Seen:
     """The journal's number and the switch."""
     columns = (journal_head.c.number, switches.c.number.label("switch"), switches.c.at_us)
-    row = conn.execute(select(*columns).where(journal_head.c.id == 1, switches.c.id == 1)).one()
+    both = journal_head.join(switches, switches.c.id == journal_head.c.id)
+    row = conn.execute(select(*columns).select_from(both).where(journal_head.c.id == 1)).one()
     return Seen(newest=row.number, switch=row.switch, at_us=row.at_us)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from kaname.errors import Unavailable
 from kaname.storage.sql import journal, upgrade
 from kaname.storage.sql.address import backend_of
+from kaname.storage.sql.replicas import Replicas
 from kaname.storage.sql.types import Backend, Watch
 
 BUSY_S = 30.0
@@ -24,8 +25,9 @@ class Database:
     poll that is not fair. Transactions do not nest: a `write` inside a `write` would wait for itself.
     """
 
-    def __init__(self, backend: Backend, *, create: bool, busy_s: float) -> None:
+    def __init__(self, backend: Backend, replicas: Replicas, *, create: bool, busy_s: float) -> None:
         self._backend = backend
+        self._replicas = replicas
         self._create = create
         self._busy_s = busy_s
         self._watch: Watch | None = None
@@ -36,15 +38,22 @@ class Database:
 
     @classmethod
     def open(
-        cls, url: str, *, password: str | None = None, busy_s: float = BUSY_S, timeout_s: float = TIMEOUT_S
+        cls,
+        url: str,
+        *,
+        password: str | None = None,
+        replicas: Sequence[str] = (),
+        busy_s: float = BUSY_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> Database:
         """Open the database at `url` (see `address`), creating a file and bringing the schema up to date.
 
-        `busy_s`: how long a writer waits for others; `timeout_s`: how long for an answer of a server. Raises
-        InvalidInput for another kind of database, MissingDependency without its driver, Conflict when the schema is
-        newer than this code, Unavailable when it cannot be reached or stays locked, CorruptData when it is no database.
+        `replicas`: URLs of servers that follow it. `busy_s`: how long a writer waits for others; `timeout_s`: how long
+        for an answer of a server. Raises InvalidInput for another kind of database, MissingDependency without its
+        driver, Conflict when the schema is newer than this code, Unavailable when it cannot be reached or stays locked,
+        CorruptData when it is no database.
         """
-        database = cls._of(url, password, busy_s, timeout_s, create=True)
+        database = cls._of(url, password, replicas, busy_s, timeout_s, create=True)
         try:
             database._opened()
         except BaseException:
@@ -54,17 +63,26 @@ class Database:
 
     @classmethod
     def later(
-        cls, url: str, *, password: str | None = None, busy_s: float = BUSY_S, timeout_s: float = TIMEOUT_S
+        cls,
+        url: str,
+        *,
+        password: str | None = None,
+        replicas: Sequence[str] = (),
+        busy_s: float = BUSY_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> Database:
         """One that exists already, opened at its first use: each use raises what `open` does until it can be opened.
 
         A file that has gone is not made anew: an empty registry in place of a lost one would stop what answers.
         """
-        return cls._of(url, password, busy_s, timeout_s, create=False)
+        return cls._of(url, password, replicas, busy_s, timeout_s, create=False)
 
     @classmethod
-    def _of(cls, url: str, password: str | None, busy_s: float, timeout_s: float, *, create: bool) -> Database:
-        return cls(backend_of(url, password, busy_s=busy_s, timeout_s=timeout_s), create=create, busy_s=busy_s)
+    def _of(
+        cls, url: str, password: str | None, replicas: Sequence[str], busy_s: float, timeout_s: float, *, create: bool
+    ) -> Database:
+        backends = [backend_of(one, password, busy_s=busy_s, timeout_s=timeout_s) for one in (url, *replicas)]
+        return cls(backends[0], Replicas(backends[1:]), create=create, busy_s=busy_s)
 
     @property
     def place(self) -> str:
@@ -82,6 +100,18 @@ class Database:
         self._opened()
         with self._explained(), self._backend.engine.connect() as conn, self._backend.begin(conn, writing=False):
             yield conn
+
+    @contextmanager
+    def read_from(self, number: int | None) -> Iterator[Connection]:
+        """The same, of a state that has change `number`: from a replica that is so far, else (or with None) from the
+        database itself."""
+        found = None if number is None else self._replicas.at_least(number)
+        if found is None:
+            with self.read() as conn:
+                yield conn
+        else:
+            with self._explained(), found[0]:
+                yield found[1]
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -129,6 +159,7 @@ class Database:
         """Close all connections; nothing is called afterwards."""
         if self._watch is not None:
             self._watch.close()
+        self._replicas.close()
         self._backend.engine.dispose()
 
     def _opened(self) -> Watch:
