@@ -114,10 +114,6 @@ class Server:
             return self._unavailable(reason_of(error))
         return None
 
-    def is_contention(self, error: Exception) -> bool:
-        """Whether the same transaction may well succeed now."""
-        return isinstance(error, DBAPIError) and self._dialect.is_contention(error)
-
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(f"the database cannot be used now ({reason})", where=self.place, retry_after_s=1.0)
 
