@@ -245,6 +245,32 @@ def test_damage_is_corrupt(tmp_path: Path) -> None:
         imported(tmp_path / "n.pth", sample=sampled(tmp_path, x=ROWS), trust_pickle=True)
 
 
+# --- MLflow ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["pt2", "pickle"])
+def test_an_mlflow_folder(tmp_path: Path, form: str) -> None:
+    """Both forms that MLflow writes; its example is the sample that a pickled module needs."""
+    import mlflow
+
+    net = nets.Images().eval()
+    signature = mlflow.models.infer_signature(IMAGES[:2])
+    mlflow.pytorch.save_model(
+        net,
+        str(tmp_path / "model"),
+        serialization_format=form,
+        signature=signature,
+        input_example=IMAGES[:2],
+        pip_requirements=[],
+    )
+    with pytest.raises(InvalidInput, match=r"any code.*--trust-pickle"):
+        imported(tmp_path / "model")
+    found = imported(tmp_path / "model", trust_pickle=True)
+    assert found.source == "pytorch"
+    assert found.profile.splits
+    agree(found, (IMAGES,), lambda: said(net, IMAGES))
+
+
 # --- serving --------------------------------------------------------------------------------------------
 
 

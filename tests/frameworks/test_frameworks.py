@@ -9,7 +9,7 @@ import pytest
 from tests.environments import environment
 
 HERE = Path(__file__).parent
-SUITES = ("pytorch",)
+SUITES = ("mlflow", "pytorch", "tensorflow")
 MAKING_S, RUNNING_S = 1_200, 900
 
 

@@ -89,7 +89,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
     @app.command()
     def add(
         name: Annotated[str, typer.Argument(help="Name of the model, new or not.", show_default=False)],
-        path: Annotated[str, typer.Argument(help="The model's file, or file.py:Class.", show_default=False)],
+        path: Annotated[str, typer.Argument(help="The model's file or folder, or file.py:Class.", show_default=False)],
         sample: Annotated[
             Path | None, typer.Option(help="Rows that the model can answer: JSON, CSV, .npy, .npz.")
         ] = None,
@@ -97,7 +97,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
         version: Annotated[str | None, typer.Option(help="Its name; without, the next number.")] = None,
         tag: Annotated[list[str] | None, typer.Option(help="A tag; repeatable.")] = None,
         trust_pickle: Annotated[
-            bool, typer.Option("--trust-pickle", help="Read a pickle: it runs the code in it.")
+            bool, typer.Option("--trust-pickle", help="Read a pickle or a program: it runs the code in it.")
         ] = False,
         tolerance: Annotated[
             float, typer.Option(min=0, help="Largest difference accepted from the original, relative above 1.")

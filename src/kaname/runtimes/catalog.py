@@ -18,6 +18,7 @@ FILES = {
     "litert": "model.tflite",
     "pytorch": "model.pt2",
     "torchscript": "model.pt",
+    "tensorflow": "saved_model/saved_model.pb",
 }
 """Each runtime and the file in an artefact's folder that it reads."""
 
@@ -29,8 +30,9 @@ _CLASSES = {
     "litert": ("kaname.runtimes.litert", "LiteRTRuntime"),
     "pytorch": ("kaname.runtimes.pytorch", "PyTorchRuntime"),
     "torchscript": ("kaname.runtimes.pytorch", "TorchScriptRuntime"),
+    "tensorflow": ("kaname.runtimes.tensorflow", "TensorFlowRuntime"),
 }
-HEAVY = frozenset({"pytorch", "torchscript"})
+HEAVY = frozenset({"pytorch", "torchscript", "tensorflow"})
 """Runtimes whose library costs a worker hundreds of megabytes."""
 
 

@@ -127,6 +127,6 @@ def test_kinds_are_detected(tmp_path: Path) -> None:
     }
     assert split_python(Path("a/m.py:Name")) == (Path("a/m.py"), "Name")
     (tmp_path / "m.pb").write_bytes(b"x")
-    for name, says in (("m.pb", "export the model to ONNX"), ("gone.onnx", "no such file"), (".", "not a file")):
+    for name, says in (("m.pb", "export the model to ONNX"), ("gone.onnx", "no such file"), (".", "not a model")):
         with pytest.raises(InvalidInput, match=says):
             detect(tmp_path / name)

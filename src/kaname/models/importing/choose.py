@@ -30,6 +30,7 @@ _NAMES = {
     "litert": "LiteRT",
     "pytorch": "PyTorch",
     "torchscript": "TorchScript",
+    "tensorflow": "TensorFlow",
 }
 
 

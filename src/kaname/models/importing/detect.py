@@ -9,9 +9,10 @@ from kaname.errors import InvalidInput
 from kaname.models.importing.types import Kind
 
 ACCEPTED = (
-    "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl), a LightGBM text "
-    "model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite), a PyTorch "
-    "program (.pt2), TorchScript archive or pickled module (.pt, .pth) or a Python model (file.py:ClassName)"
+    "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl) or skops file "
+    "(.skops), a LightGBM text model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite), a PyTorch "
+    "program (.pt2), TorchScript archive or pickled module (.pt, .pth), a TensorFlow SavedModel (its folder), a Keras "
+    "model (.keras, .h5), an MLflow model (its folder) or a Python model (file.py:ClassName)"
 )
 _SUFFIXES: dict[str, Kind] = {
     ".onnx": "onnx",
@@ -22,9 +23,15 @@ _SUFFIXES: dict[str, Kind] = {
     ".py": "python",
     ".tflite": "litert",
     ".pt2": "pytorch",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".skops": "skops",
 }
 _TORCH = {".pt", ".pth"}
-_FOREIGN = {".h5", ".keras", ".pb", ".safetensors"}
+_FOREIGN = {".pb", ".safetensors"}
+_FOLDERS: dict[str, Kind] = {"MLmodel": "mlflow", "saved_model.pb": "tensorflow"}
+"""Folders are known by a file in them."""
 
 
 def split_python(path: Path) -> tuple[Path, str | None]:
@@ -40,16 +47,25 @@ def detect(path: Path) -> Kind:
     if not file.exists():
         raise InvalidInput("there is no such file", where=str(file), expected=ACCEPTED)
     if not file.is_file():
-        raise InvalidInput("not a file", where=str(file), found="a folder", expected=ACCEPTED)
+        return _folder(file)
     suffix = file.suffix.lower()
     kind = _torch(file) if suffix in _TORCH else _SUFFIXES.get(suffix) or _by_content(file)
     if kind is not None:
         return kind
+    if file.name in _FOLDERS:
+        raise InvalidInput("this model is added by its folder", where=str(file), expected=str(file.parent))
     if suffix in _FOREIGN:
         raise InvalidInput("this format is not read; export the model to ONNX", where=str(file), found=suffix)
     raise InvalidInput(
         "not a model file that is known", where=str(file), found=suffix or "no suffix", expected=ACCEPTED
     )
+
+
+def _folder(folder: Path) -> Kind:
+    for name, kind in _FOLDERS.items():
+        if (folder / name).is_file():
+            return kind
+    raise InvalidInput("not a model", where=str(folder), found="a folder", expected=ACCEPTED)
 
 
 def _by_content(file: Path) -> Kind | None:

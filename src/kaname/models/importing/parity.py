@@ -16,8 +16,10 @@ def compare(original: Tensors, found: Tensors, signature: Signature, tolerance: 
     """The largest difference of any number, and the share of rows with a number beyond `tolerance` or another label.
 
     The tolerance is absolute below 1 and relative above. A number that is missing on one side only counts as
-    the largest possible difference.
+    the largest possible difference. Where rows do not split, all is one row.
     """
+    if not signature.batched:
+        original, found = (tuple(np.asarray(x)[None] for x in side) for side in (original, found))
     rows = len(original[0])
     beyond = np.zeros(rows, dtype=bool)
     largest = 0.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +17,11 @@ from kaname.models.importing.types import ImportRequest, Prepared
 
 def prepare(request: ImportRequest, folder: Path) -> Prepared:
     """Read the pickle and import what it holds."""
-    model = load(request.path)
+    return from_object(load(request.path), request, folder)
+
+
+def from_object(model: object, request: ImportRequest, folder: Path) -> Prepared:
+    """Import a model that is in memory, by the library that made it."""
     importer = import_module(f"kaname.models.importing.{family(model)}")
     return cast("Prepared", importer.from_object(model, request, folder))
 
@@ -33,6 +40,16 @@ def load(path: Path) -> Any:
         raise MissingDependency.of(error.name or "a library", extra, f"reading {path.name}") from error
     except Exception as error:
         raise CorruptData(f"the pickle cannot be read: {type(error).__name__}: {error}", where=str(path)) from error
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let modules in `folder` be found, which may hold the classes that a file beside them names."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
 
 
 def family(model: object) -> str:

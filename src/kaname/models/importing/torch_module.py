@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kaname.errors import CorruptData, InvalidInput
 from kaname.models.importing import draw, guesses, pytorch, sample, torchscript
+from kaname.models.importing.pickles import importable
 from kaname.models.importing.types import ImportRequest, Prepared
 from kaname.runtimes.catalog import FILES
 from kaname.runtimes.pytorch import library
@@ -35,7 +34,7 @@ class Module:
 
 def prepare(request: ImportRequest, folder: Path) -> Prepared:
     """Import what `torch.save(module)` wrote, with a sample, for any number of rows like those of the sample."""
-    with _importable(request.path.parent):
+    with importable(request.path.parent):
         return from_module(_unpickled(request.path), request, folder)
 
 
@@ -114,13 +113,3 @@ def _unpickled(path: Path) -> Any:
     raise InvalidInput(
         "the pickle holds no PyTorch module", where=str(path), found=type(found).__name__, expected=_EXPECTED
     )
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let modules beside the file be found, which hold the classes that a pickle names."""
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder.resolve()))

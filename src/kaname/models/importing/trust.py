@@ -24,6 +24,17 @@ _ANY_CODE: dict[Kind, tuple[str, str]] = {
 _SCRIPT_FILES = re.compile(rb"\.\s*(save|from_file)\s*\(")
 """Operations of TorchScript that write and read files; the rest of the language computes."""
 
+_SAVED_MODEL = "saved_model.pb"
+_GRAPH_OPERATIONS = (
+    b"ReadFile", b"WriteFile", b"MatchingFiles", b"PrintV2", b"Save", b"SaveSlices", b"ImmutableConst",
+    b"PyFunc", b"PyFuncStateless", b"EagerPyFunc",
+    b"TextLineDataset", b"TFRecordDataset", b"FixedLengthRecordDataset", b"FixedLengthRecordDatasetV2",
+    b"SaveDataset", b"SaveDatasetV2", b"LoadDataset", b"DatasetToTFRecord",
+    b"CreateSummaryFileWriter", b"CreateSummaryDbWriter", b"DebugIdentity", b"DebugIdentityV2", b"DebugIdentityV3",
+)  # fmt: skip
+"""Operations of TensorFlow that touch files, call Python or speak to the network, beside those that every SavedModel
+has to restore its own variables."""
+
 
 def demand(kind: Kind, request: ImportRequest) -> None:
     """Raise InvalidInput unless the request trusts what reading its file could do."""
@@ -37,6 +48,8 @@ def demand(kind: Kind, request: ImportRequest) -> None:
         )
     if kind == "torchscript":
         _refuse(sorted(set(_script_operations(request.path))), "a TorchScript program", request)
+    if kind == "tensorflow":
+        _refuse(list(_graph_operations(request.path / _SAVED_MODEL)), "a SavedModel", request)
 
 
 def _refuse(operations: list[str], what: str, request: ImportRequest) -> None:
@@ -54,3 +67,9 @@ def _script_operations(path: Path) -> Iterator[str]:
         for name in archive.namelist():
             if "/code/" in name and name.endswith(".py"):
                 yield from (found.decode() for found in _SCRIPT_FILES.findall(archive.read(name)))
+
+
+def _graph_operations(path: Path) -> Iterator[str]:
+    """Searches for `NodeDef.op`, field 2 of its message: a tag, a length and the name."""
+    raw = path.read_bytes()
+    yield from (name.decode() for name in _GRAPH_OPERATIONS if b"\x12" + bytes([len(name)]) + name in raw)

@@ -15,7 +15,21 @@ from kaname.runtimes.types import Profile
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
-Kind = Literal["onnx", "pickle", "lightgbm", "xgboost", "python", "litert", "pytorch", "torchscript", "torch_pickle"]
+Kind = Literal[
+    "onnx",
+    "pickle",
+    "lightgbm",
+    "xgboost",
+    "python",
+    "litert",
+    "pytorch",
+    "torchscript",
+    "torch_pickle",
+    "tensorflow",
+    "keras",
+    "skops",
+    "mlflow",
+]
 """What a file is, before it is read: a pickle may turn out to hold any of scikit-learn, LightGBM, XGBoost."""
 
 Tensors = tuple[Tensor, ...]

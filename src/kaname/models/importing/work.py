@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from kaname.errors import KanameError, ModelFailed
-from kaname.models.importing import choose, trust
+from kaname.models.importing import choose, importers
 from kaname.models.importing.detect import detect
 from kaname.models.importing.process import (
     Failure,
@@ -20,7 +18,7 @@ from kaname.models.importing.process import (
     decode_job,
     encode,
 )
-from kaname.models.importing.types import Imported, ImportRequest, Kind, Prepared
+from kaname.models.importing.types import Imported, ImportRequest
 
 
 def answer_to(raw: bytes, *, isolated: bool) -> bytes:
@@ -47,29 +45,7 @@ def _do(job: ImportJob | ReprofileJob, *, isolated: bool) -> Reply:
 def import_here(request: ImportRequest, workdir: Path, *, isolated: bool) -> Imported:
     """Import in this very process: read, convert, compare, profile, choose."""
     folder = Path(tempfile.mkdtemp(prefix="import-", dir=workdir))
-    prepared = _prepare(request, folder)
+    prepared = importers.prepare(detect(request.path), request, folder)
     if request.trust_pickle and not isolated:
         prepared.notes.append("this system does not allow a process without network: the pickle was read with it")
     return choose.finish(prepared, request)
-
-
-_IMPORTERS: dict[Kind, tuple[str, str]] = {
-    "onnx": ("onnx", "prepare"),
-    "python": ("python_model", "prepare"),
-    "lightgbm": ("lightgbm", "from_text"),
-    "xgboost": ("xgboost", "from_file"),
-    "litert": ("litert", "prepare"),
-    "pickle": ("pickles", "prepare"),
-    "pytorch": ("pytorch", "prepare"),
-    "torchscript": ("torchscript", "prepare"),
-    "torch_pickle": ("torch_module", "prepare"),
-}
-"""The module and the function that import each kind; only the one that is needed is loaded."""
-
-
-def _prepare(request: ImportRequest, folder: Path) -> Prepared:
-    kind = detect(request.path)
-    trust.demand(kind, request)
-    module, function = _IMPORTERS[kind]
-    prepare = getattr(import_module(f"kaname.models.importing.{module}"), function)
-    return cast("Prepared", prepare(request, folder))

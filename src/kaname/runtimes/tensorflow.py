@@ -1,0 +1,158 @@
+"""TensorFlow: a signature of a SavedModel, for what ONNX Runtime cannot run as it does.
+
+The only module that imports tensorflow, which places operations on the first GPU that it finds, else on the processor.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.runtimes.types import SessionOptions
+from kaname.signature import Signature
+from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
+
+SERVING = "serving_default"
+_INTERNAL = "__saved_model_init_op"
+_DATATYPES: dict[str, Datatype] = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "bfloat16": "FP32",  # numpy has no bfloat16; single precision holds every one of its numbers
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+}
+
+
+class TensorFlowSession:
+    """One signature of a SavedModel."""
+
+    __slots__ = ("_dtypes", "_function", "_keep", "_names", "_outputs", "_tf")
+
+    def __init__(self, loaded: Any, function: Any, signature: Signature) -> None:
+        self._tf = library()
+        self._keep = loaded  # the function's variables live as long as their object
+        self._function = function
+        taken, given = specs(function)
+        for wanted, there in ((signature.inputs, taken), (signature.outputs, given)):
+            if missing := {spec.name for spec in wanted} - set(there):
+                raise CorruptData(
+                    "the SavedModel has no such input or output",
+                    found=", ".join(there),
+                    expected=", ".join(sorted(missing)),
+                )
+        self._names = [spec.name for spec in signature.inputs]
+        self._dtypes = [taken[name].dtype for name in self._names]
+        self._outputs = [(spec.name, NUMPY_OF[spec.datatype]) for spec in signature.outputs]
+
+    def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """See `Session.run`; raises TensorFlow's errors."""
+        convert = self._tf.convert_to_tensor
+        given = zip(self._names, inputs, self._dtypes, strict=True)
+        found = self._function(**{name: convert(array, dtype=dtype) for name, array, dtype in given})
+        return tuple([np.array(found[name].numpy(), dtype=dtype, order="C") for name, dtype in self._outputs])
+
+    def close(self) -> None:
+        """Forget the model."""
+        self._function = self._keep = None
+
+
+class TensorFlowRuntime:
+    """Opens SavedModels."""
+
+    name = "tensorflow"
+
+    def open(self, path: Path, signature: Signature, options: SessionOptions) -> TensorFlowSession:
+        """See `Runtime.open`; `path` is the `saved_model.pb` in the SavedModel's folder."""
+        loaded, function = load(path.parent, options.threads)
+        return TensorFlowSession(loaded, function, signature)
+
+
+def load(folder: Path, threads: int = 1) -> tuple[Any, Any]:
+    """The SavedModel in `folder` and its serving signature (or its first). Raises CorruptData, InvalidInput."""
+    tf = library()
+    with suppress(RuntimeError):  # once per process, before its first run
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    try:
+        loaded = tf.saved_model.load(os.fspath(folder))
+    except Exception as error:  # tensorflow raises anything
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        raise CorruptData(f"TensorFlow cannot load the SavedModel: {said}", where=str(folder)) from error
+    keys = [key for key in loaded.signatures if key != _INTERNAL]
+    if not keys:
+        raise InvalidInput(
+            "the SavedModel has no signature: save it with signatures=…, or a Keras model with model.export",
+            where=str(folder),
+            expected=SERVING,
+        )
+    return loaded, loaded.signatures[SERVING if SERVING in keys else keys[0]]
+
+
+def specs(function: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """TensorFlow's own specs of a signature's inputs and outputs, by name."""
+    return dict(function.structured_input_signature[1]), dict(function.structured_outputs)
+
+
+def describe(function: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What is served of a signature; -1 for sizes that vary. Raises InvalidInput for what is no plain tensor."""
+    taken, given = specs(function)
+    return tuple(_spec(*item) for item in taken.items()), tuple(_spec(*item) for item in given.items())
+
+
+def _spec(name: str, spec: Any) -> TensorSpec:
+    dtype = getattr(getattr(spec, "dtype", None), "name", "")
+    shape = getattr(spec, "shape", None)
+    if dtype not in _DATATYPES or shape is None or shape.rank is None:
+        raise InvalidInput(
+            "not a tensor that is served", where=name, found=str(spec), expected="numbers or strings of a known rank"
+        )
+    sizes = tuple(-1 if size is None else int(size) for size in shape.as_list())
+    return TensorSpec(name=name, datatype=_DATATYPES[dtype], shape=sizes)
+
+
+@functools.cache
+def library() -> Any:
+    """The library, told to be quiet and to take no more of a GPU than it needs. Raises MissingDependency."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _keras_settled():
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise MissingDependency.of("tensorflow", "tensorflow", "running a TensorFlow model") from error
+    tf.get_logger().setLevel("ERROR")
+    with suppress(RuntimeError):  # once per process, before its first run
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return tf
+
+
+@contextmanager
+def _keras_settled() -> Iterator[None]:
+    """Keras, which comes along, reads its backend from the user's home or writes it there: not here."""
+    before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
+    with tempfile.TemporaryDirectory() as aside:
+        os.environ.update(KERAS_HOME=aside, KERAS_BACKEND="tensorflow")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
