@@ -219,9 +219,10 @@ def test_readers_change_nothing(server: Server, world: World) -> None:
     assert world.models.seq() == seq
 
 
-def test_pickles_need_admin_and_trust(server: Server, world: World) -> None:
+@pytest.mark.parametrize("name", ["model.joblib", "model.pt2", "model.pt"])
+def test_pickles_need_admin_and_trust(server: Server, world: World, name: str) -> None:
     """A pickle is code: without trust it is refused with the reason, with trust only admins may send it."""
-    query = "?file_name=model.joblib"
+    query = f"?file_name={name}"
     untrusted = upload(server, world, 2.0, query)
     assert untrusted.status_code == 400
     assert untrusted.json()["where"] == "query.trust_pickle"

@@ -16,8 +16,8 @@ from kaname.errors import Forbidden, InvalidInput, KanameError
 from kaname.models.importing.types import MAX_SHARE, TOLERANCE
 from kaname.web.resources import Asked
 
-PLAIN = (".onnx", ".txt", ".json", ".ubj", ".tflite")
-PICKLES = (".joblib", ".pkl", ".pickle")
+PLAIN = (".onnx", ".txt", ".json", ".ubj", ".tflite", ".keras", ".h5", ".skops")
+PICKLES = (".joblib", ".pkl", ".pickle", ".pt2", ".pt", ".pth")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -26,7 +26,9 @@ class AddQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     file_name: Annotated[
         str,
-        Meta(description="Its ending says what the body is: .onnx, .txt (LightGBM), .json or .ubj (XGBoost), .tflite."),
+        Meta(
+            description="Its ending says what the body is: .onnx, .txt (LightGBM), .ubj (XGBoost), .tflite and so on."
+        ),
     ] = "model.onnx"
     version: Annotated[str | None, Meta(description="Name of the version; the next number when left out.")] = None
     metric: Annotated[tuple[str, ...], Meta(description="`name=value`, as in `auc=0.91`; may be repeated.")] = ()

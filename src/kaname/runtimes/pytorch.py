@@ -15,25 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.runtimes.named import DATATYPES
 from kaname.runtimes.types import SessionOptions
 from kaname.signature import OutputSpec, Signature
 from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
-
-_DATATYPES: dict[str, Datatype] = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "bfloat16": "FP32",  # numpy has no bfloat16; single precision holds every one of its numbers
-    "float32": "FP32",
-    "float64": "FP64",
-}
 
 
 class Program(Protocol):
@@ -234,10 +219,10 @@ def named_outputs(answer: Any) -> dict[str, Any]:
 def spec_of(name: str, value: Any) -> TensorSpec:
     """What is served of a tensor of torch, real or symbolic. Raises InvalidInput."""
     dtype = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
-    if dtype not in _DATATYPES:
+    if dtype not in DATATYPES:
         raise InvalidInput("this type is not served", where=name, found=dtype, expected="a tensor of numbers")
     shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-    return TensorSpec(name=name, datatype=_DATATYPES[dtype], shape=shape)
+    return TensorSpec(name=name, datatype=DATATYPES[dtype], shape=shape)
 
 
 def dtype_of(datatype: Datatype) -> Any:

@@ -16,28 +16,14 @@ from typing import Any
 import numpy as np
 
 from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.runtimes.named import DATATYPES
 from kaname.runtimes.types import SessionOptions
 from kaname.signature import Signature
 from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
 
 SERVING = "serving_default"
 _INTERNAL = "__saved_model_init_op"
-_DATATYPES: dict[str, Datatype] = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "bfloat16": "FP32",  # numpy has no bfloat16; single precision holds every one of its numbers
-    "float32": "FP32",
-    "float64": "FP64",
-    "string": "BYTES",
-}
+_DATATYPES: dict[str, Datatype] = {**DATATYPES, "string": "BYTES"}
 
 
 class TensorFlowSession:
