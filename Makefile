@@ -23,9 +23,10 @@ venv: $(STAMP) ## create .venv and install exactly what requirements.lock names
 $(STAMP): requirements.lock pyproject.toml tools/venv.sh
 	@PYTHON="$(PYTHON)" sh tools/venv.sh $(VENV)
 
-lock: ## resolve pyproject.toml again into requirements.lock
+lock: ## resolve pyproject.toml again into requirements.lock, and what tests of frameworks need
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url --extra all --extra examples --group dev pyproject.toml -o requirements.lock
+	@sh tests/frameworks/environments/lock.sh
 
 services: ## install the real servers that tests start (PostgreSQL, MariaDB, Redis, Prometheus, Node.js)
 	@sh tools/services.sh

@@ -33,7 +33,7 @@ _CLASSES = {
     "tensorflow": ("kaname.runtimes.tensorflow", "TensorFlowRuntime"),
 }
 HEAVY = frozenset({"pytorch", "torchscript", "tensorflow"})
-"""Runtimes whose library costs a worker hundreds of megabytes."""
+"""Runtimes whose library costs a worker half a gigabyte."""
 
 
 def runtime_of(name: str) -> Runtime:

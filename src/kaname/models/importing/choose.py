@@ -21,7 +21,7 @@ _DRAWN_ROWS = 4_000
 _PROFILE_ROWS = 64
 _TIE = 0.03
 _WORTH = 2.0
-"""How many times faster a runtime must be that costs every worker hundreds of megabytes."""
+"""How many times faster a runtime must be that costs every worker half a gigabyte."""
 _NAMES = {
     "onnx": "ONNX Runtime",
     "lightgbm": "native LightGBM",
