@@ -20,6 +20,6 @@ def test_a_framework_in_its_own_environment(suite: str) -> None:
     """Every test of the suite `inside_NAME.py` passes with the framework's real library."""
     inside = environment(HERE / "environments" / f"{suite}.txt")
     # The frameworks warn of their own future; what Kaname warns of is tested in its own environment.
-    options = ["-q", "-p", "no:cacheprovider", "-W", "default", f"--timeout={RUNNING_S}"]
+    options = ["-q", "--noconftest", "-p", "no:cacheprovider", "-W", "default", f"--timeout={RUNNING_S}"]
     ran = inside.run(["-m", "pytest", *options, str(HERE / f"inside_{suite}.py")], RUNNING_S)
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
