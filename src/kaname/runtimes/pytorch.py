@@ -102,10 +102,11 @@ class PyTorchSession:
 
     __slots__ = ("_device", "_dtypes", "_order", "_outputs", "_program", "_torch")
 
-    def __init__(self, program: Program, signature: Signature) -> None:
+    def __init__(self, program: Program, signature: Signature, device: str = "cpu") -> None:
+        """`device`: where the program lies."""
         self._torch = library()
         self._program = program
-        self._device = device()
+        self._device = device
         order = [spec.name for spec in signature.inputs]
         if sorted(order) != sorted(program.names):
             raise CorruptData(
@@ -140,7 +141,8 @@ class PyTorchRuntime:
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> PyTorchSession:
         """See `Runtime.open`."""
-        return PyTorchSession(load_exported(path, options.threads), signature)
+        place = device()
+        return PyTorchSession(load_exported(path, options.threads, place), signature, place)
 
 
 class TorchScriptRuntime:
@@ -150,7 +152,8 @@ class TorchScriptRuntime:
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> PyTorchSession:
         """See `Runtime.open`."""
-        return PyTorchSession(load_script(path, options.threads), signature)
+        place = device()
+        return PyTorchSession(load_script(path, options.threads, place), signature, place)
 
 
 # --- loading --------------------------------------------------------------------------------------------
@@ -165,6 +168,7 @@ def library() -> Any:
         raise MissingDependency.of("torch", "pytorch", "running a PyTorch model") from error
     with suppress(RuntimeError):  # once per process, before any parallel work
         torch.set_num_interop_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # a GPU answers as the processor does
     return torch
 
 
@@ -173,21 +177,21 @@ def device() -> str:
     return "cuda" if library().cuda.is_available() else "cpu"
 
 
-def load_exported(path: Path, threads: int = 1) -> ExportedProgram:
+def load_exported(path: Path, threads: int = 1, place: str = "cpu") -> ExportedProgram:
     """The exported program at `path`; reading it can run code that it holds. Raises CorruptData."""
     torch = library()
     torch.set_num_threads(threads)
     exported = _loaded(torch.export.load, path)
-    if device() != "cpu":
-        exported = torch.export.passes.move_to_device_pass(exported, device())
+    if place != "cpu":
+        exported = torch.export.passes.move_to_device_pass(exported, place)
     return ExportedProgram(exported)
 
 
-def load_script(path: Path, threads: int = 1) -> Script:
+def load_script(path: Path, threads: int = 1, place: str = "cpu") -> Script:
     """The TorchScript program at `path`. Raises CorruptData."""
     torch = library()
     torch.set_num_threads(threads)
-    return Script(_loaded(functools.partial(torch.jit.load, map_location=device()), path).eval())
+    return Script(_loaded(functools.partial(torch.jit.load, map_location=place), path).eval())
 
 
 def _loaded(load: Any, path: Path) -> Any:

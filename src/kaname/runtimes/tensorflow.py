@@ -122,6 +122,7 @@ def library() -> Any:
         except ImportError as error:
             raise MissingDependency.of("tensorflow", "tensorflow", "running a TensorFlow model") from error
     tf.get_logger().setLevel("ERROR")
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # a GPU answers as the processor does
     with suppress(RuntimeError):  # once per process, before its first run
         tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices("GPU"):

@@ -49,6 +49,36 @@ def test_torchscript_that_touches_files_needs_trust(tmp_path: Path, line: str) -
         run_import(ImportRequest(path=archive(tmp_path / "net.pt", parts)), tmp_path)
 
 
+def node(name: bytes, op: bytes, *, padded: bool = False) -> bytes:
+    """A `NodeDef`; the length of its operation in one byte, or in more than it needs."""
+    length = bytes([0x80 | len(op), 0x00]) if padded else bytes([len(op)])
+    return b"\x0a" + bytes([len(name)]) + name + b"\x12" + length + op
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("op", [b"WriteFile", b"EagerPyFunc", b"Save", b"DebugIdentityV3"])
+def test_a_graph_that_leaves_its_language_needs_trust(tmp_path: Path, op: bytes, padded: bool) -> None:
+    """The error names the operation, however its length is written."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(node(b"a", b"MatMul") + node(b"b", op, padded=padded))
+    with pytest.raises(InvalidInput, match=rf"reads or writes files.*found {op.decode()[:10]}"):
+        run_import(ImportRequest(path=folder), tmp_path)
+
+
+def test_operations_that_every_saved_model_has_need_none(tmp_path: Path) -> None:
+    """Saving and restoring variables; another form of the same file would hide what is in it."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    graph = b"".join(node(b"save/x", op) for op in (b"SaveV2", b"RestoreV2", b"MergeV2Checkpoints", b"Relu"))
+    (folder / "saved_model.pb").write_bytes(graph)
+    with pytest.raises(MissingDependency, match=r"kaname\[tensorflow\]"):
+        run_import(ImportRequest(path=folder), tmp_path)
+    (folder / "saved_model.cpb").write_bytes(graph)
+    with pytest.raises(InvalidInput, match=r"found saved_model\.cpb"):
+        run_import(ImportRequest(path=folder), tmp_path)
+
+
 @pytest.mark.parametrize(("parts", "trust"), [(EXPORTED, True), (PICKLED, True), (SCRIPT, False)])
 def test_a_missing_framework_names_its_extra(tmp_path: Path, parts: dict[str, bytes], trust: bool) -> None:
     """The error holds the line that installs it."""

@@ -24,7 +24,8 @@ def add_onnx(prepared: Prepared, convert: Callable[[Path], object]) -> Prepared:
             warnings.simplefilter("ignore")
             convert(file)
     except Exception as error:  # noqa: BLE001  (converters raise anything; the native runtime answers)
-        file.unlink(missing_ok=True)
+        for left in file.parent.glob(f"{file.name}*"):
+            left.unlink()
         said = str(error) if isinstance(error, KanameError) else f"{type(error).__name__}: {str(error)[:200]}"
         prepared.notes.append(f"not converted to ONNX: {said}")
         return prepared

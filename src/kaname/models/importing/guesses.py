@@ -40,11 +40,15 @@ def parameters(function: Callable[..., Any], given: Sample) -> tuple[str, ...]:
     needed = [
         name for name, p in known.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    if missing := [name for name in needed if name not in given.names]:
+    _demand(needed, given)
+    return tuple(name for name in known if name in given.names) or tuple(given.names)
+
+
+def _demand(names: Sequence[str], given: Sample) -> None:
+    if missing := [name for name in names if name not in given.names]:
         raise InvalidInput(
             "the sample lacks inputs", where="sample", found=", ".join(given.names), expected=", ".join(missing)
         )
-    return tuple(name for name in known if name in given.names) or tuple(given.names)
 
 
 def accepted(
@@ -76,6 +80,7 @@ def examples(specs: Sequence[TensorSpec], rows: Tensors) -> list[Tensor]:
 def _arrays(names: tuple[str, ...], given: Sample) -> list[Tensor]:
     if given.records is None:
         return [given.array]
+    _demand(names, given)
     return [np.array(given.column(name)) for name in names]
 
 

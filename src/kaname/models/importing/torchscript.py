@@ -54,7 +54,7 @@ def call(program: Callable[[Sequence[Any]], Any], arrays: Sequence[Tensor]) -> d
     """The named tensors that a program answers arrays with."""
     torch = pytorch.library()
     with torch.inference_mode():
-        return pytorch.named_outputs(program([torch.tensor(x, device=pytorch.device()) for x in arrays]))
+        return pytorch.named_outputs(program([torch.tensor(x) for x in arrays]))
 
 
 def _observed(script: pytorch.Script, specs: tuple[TensorSpec, ...], rows: Tensors) -> tuple[OutputSpec, ...]:
@@ -120,7 +120,7 @@ def _convert(script: pytorch.Script, signature: Signature, rows: Tensors, file: 
 
 def _flat(script: pytorch.Script, tensors: tuple[Any, ...]) -> Any:
     """The program with a tuple as its answer, all that the converter knows; one with branches cannot be traced so."""
-    torch, module = pytorch.library(), script.module.cpu()
+    torch, module = pytorch.library(), script.module
     graph = str(module.inlined_graph)
     if "prim::If" in graph or "prim::Loop" in graph:
         return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kaname.errors import InvalidInput
@@ -25,15 +25,13 @@ _SCRIPT_FILES = re.compile(rb"\.\s*(save|from_file)\s*\(")
 """Operations of TorchScript that write and read files; the rest of the language computes."""
 
 _SAVED_MODEL = "saved_model.pb"
-_GRAPH_OPERATIONS = (
-    b"ReadFile", b"WriteFile", b"MatchingFiles", b"PrintV2", b"Save", b"SaveSlices", b"ImmutableConst",
-    b"PyFunc", b"PyFuncStateless", b"EagerPyFunc",
-    b"TextLineDataset", b"TFRecordDataset", b"FixedLengthRecordDataset", b"FixedLengthRecordDatasetV2",
-    b"SaveDataset", b"SaveDatasetV2", b"LoadDataset", b"DatasetToTFRecord",
-    b"CreateSummaryFileWriter", b"CreateSummaryDbWriter", b"DebugIdentity", b"DebugIdentityV2", b"DebugIdentityV3",
-)  # fmt: skip
+_GRAPH_OPERATIONS = re.compile(
+    rb"(?<![A-Za-z0-9_/])(ReadFile|WriteFile|MatchingFiles|PrintV2|Save(?!V2)|SaveSlices|ImmutableConst|PyFunc|EagerPyFunc"
+    rb"|TextLineDataset|TFRecordDataset|FixedLengthRecordDataset|SaveDataset|LoadDataset|DatasetToTFRecord"
+    rb"|CreateSummaryFileWriter|CreateSummaryDbWriter|DebugIdentity)"
+)
 """Operations of TensorFlow that touch files, call Python or speak to the network, beside those that every SavedModel
-has to restore its own variables."""
+has to restore its own variables. What stands before a name is its length, however that is written."""
 
 
 def demand(kind: Kind, request: ImportRequest) -> None:
@@ -47,17 +45,17 @@ def demand(kind: Kind, request: ImportRequest) -> None:
             where=str(request.path),
         )
     if kind == "torchscript":
-        _refuse(sorted(set(_script_operations(request.path))), "a TorchScript program", request)
+        _refuse(_script_operations(request.path), "a TorchScript program", request)
     if kind == "tensorflow":
-        _refuse(list(_graph_operations(request.path / _SAVED_MODEL)), "a SavedModel", request)
+        _refuse(_graph_operations(request.path / _SAVED_MODEL), "a SavedModel", request)
 
 
-def _refuse(operations: list[str], what: str, request: ImportRequest) -> None:
-    if operations:
+def _refuse(operations: Iterable[str], what: str, request: ImportRequest) -> None:
+    if found := sorted(set(operations)):
         raise InvalidInput(
             f"{what} that reads or writes files, or leaves its own language, is imported only with --trust-pickle",
             where=str(request.path),
-            found=", ".join(operations),
+            found=", ".join(found),
             expected="operations that compute",
         )
 
@@ -70,6 +68,6 @@ def _script_operations(path: Path) -> Iterator[str]:
 
 
 def _graph_operations(path: Path) -> Iterator[str]:
-    """Searches for `NodeDef.op`, field 2 of its message: a tag, a length and the name."""
-    raw = path.read_bytes()
-    yield from (name.decode() for name in _GRAPH_OPERATIONS if b"\x12" + bytes([len(name)]) + name in raw)
+    yield from (found.decode() for found in _GRAPH_OPERATIONS.findall(path.read_bytes()))
+    # TensorFlow would read the graph from another form of the file, if there were one.
+    yield from (other.name for other in path.parent.glob("saved_model.*") if other.name != path.name)
