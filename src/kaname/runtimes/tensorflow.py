@@ -91,8 +91,10 @@ def load(folder: Path, threads: int = 1) -> tuple[Any, Any]:
 
 
 def specs(function: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """TensorFlow's own specs of a signature's inputs and outputs, by name."""
-    return dict(function.structured_input_signature[1]), dict(function.structured_outputs)
+    """TensorFlow's own specs of a signature's inputs and outputs, sorted by name: its files keep no order."""
+    return dict(sorted(function.structured_input_signature[1].items())), dict(
+        sorted(function.structured_outputs.items())
+    )
 
 
 def describe(function: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
