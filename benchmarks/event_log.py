@@ -4,6 +4,7 @@
 
 The loop side is the handler alone; the writer side is the CPU time of the writer thread (it shares the
 interpreter with the loop, so this is time taken from answers); commits are timed with fsync on the disk of DIR.
+The last lines compare the writer's time with and without encryption at rest, in turns.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ import numpy as np
 from kaname.call import Answer, Call, Outcome, Outputs, Principal, Target
 from kaname.clock import SystemClock
 from kaname.predictions.encoding import Source, encode
-from kaname.predictions.items import Item
+from kaname.predictions.items import Item, item_of
 from kaname.predictions.recorder import Recorder
 from kaname.settings import Recording
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.storage.events.lmdb.writer import LmdbWriter
+from kaname.storage.sealing.keys import Keyring
+from kaname.storage.sealing.segments import BlockSealer
 from kaname.tensors import TensorSpec
 
 GROUP = 16
 """Single-row requests that share a run, as with 16 connections."""
 
 PER_SECOND = 60_000
+ROUNDS = 9
 
 IRIS = Signature(
     task="classification",
@@ -66,7 +70,6 @@ def requests(count: int, *, tensors: bool) -> list[tuple[Call, Answer]]:
                 rows=1,
                 table=None if tensors else [[5.1, 3.5, 1.4, 0.2]],
                 tensors=(rng.random((1, 4), dtype=np.float32),) if tensors else None,
-                arrived_ns=time.time_ns(),
                 started_ns=time.monotonic_ns(),
             )
             found.append((call, Answer(run, row, row + 1)))
@@ -95,11 +98,14 @@ def loop_side(folder: Path, traffic: list[tuple[Call, Answer]]) -> float:
     return spent / len(traffic) * 1e6
 
 
-def writer_side(folder: Path, slot: int, traffic: list[tuple[Call, Answer]], per_commit: int) -> dict[str, float]:
+def writer_side(
+    folder: Path, slot: int, traffic: list[tuple[Call, Answer]], per_commit: int, *, encrypted: bool = False
+) -> dict[str, float]:
     """CPU µs per event of encoding and of encoding + commit, and commit times, `per_commit` events in each."""
-    source = Source(TARGET, IRIS, Recording())
-    writer = LmdbWriter(folder, slot, SystemClock())
-    items: list[Item] = [(call, answer, time.monotonic_ns()) for call, answer in traffic]
+    source, clock = Source(TARGET, IRIS, Recording()), SystemClock()
+    sealer = BlockSealer(folder / str(slot), Keyring({"bench": bytes(32)}), clock) if encrypted else None
+    writer = LmdbWriter(folder, slot, clock, sealer=sealer)
+    items: list[Item] = [item_of(call, answer, time.monotonic_ns()) for call, answer in traffic]
     encoding = 0
     size = 0
     commits: list[float] = []
@@ -156,6 +162,17 @@ async def together(folder: Path, traffic: list[tuple[Call, Answer]]) -> dict[str
     }
 
 
+def encryption(folder: Path, traffic: list[tuple[Call, Answer]], per_commit: int) -> str:
+    """The writer thread's CPU per event with and without encryption, medians of rounds in turns."""
+    spent: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(ROUNDS * 2):
+        encrypted = bool(number % 2)
+        found = writer_side(folder / f"{per_commit}-{number}", 0, traffic, per_commit, encrypted=encrypted)
+        spent[encrypted].append(found["total_us"])
+    plain, sealed = statistics.median(spent[False]), statistics.median(spent[True])
+    return f"{plain:.2f} µs per event, encrypted {sealed:.2f} µs: {sealed - plain:+.3f} µs"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
@@ -176,6 +193,9 @@ def main() -> None:
                 print(f"  {per_commit:4d} per commit: " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
             live = asyncio.run(together(folder / f"live{slot}", traffic))
             print("  loop and thread at once: " + ", ".join(f"{k} {v:.2f}" for k, v in live.items()))
+        for per_commit in (10, 100, 600):
+            share = requests(per_commit * 60, tensors=False)
+            print(f"encryption, {per_commit} events per commit: {encryption(folder / 'sealed', share, per_commit)}")
 
 
 if __name__ == "__main__":

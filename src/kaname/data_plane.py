@@ -221,6 +221,7 @@ class DataPlane:
             await asyncio.to_thread(self._shared.close)
         await asyncio.to_thread(self._recorder.stop)
         self._writer.close()
+        self._stores.artefacts.close()
         self._metrics.close()
 
     def ask(self, ref: str, version: str | None, body: bytes, principal: Principal) -> tuple[int, bytes]:

@@ -202,6 +202,17 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Longest wait for one answer of a database server; one that does not answer stops changes, never predictions."""
 
 
+class EncryptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Encryption at rest of artefacts and the prediction record. Needs the extra `security`."""
+
+    keys: Secret | None = None
+    """Lines `name: key`, as `kaname encryption new-key` prints them; what is new is encrypted with the first."""
+    keys_file: str | None = None
+    """File that holds them."""
+    active_key: str = ""
+    """Name of the key for what is new, in place of the first."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of one model, over all its versions, per worker. None: no limit."""
 
@@ -314,5 +325,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shared: SharedSettings = SharedSettings()
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     models: ModelConfig = ModelConfig()
     """Defaults of every model; a model's own configuration overrides them field by field."""

@@ -29,9 +29,13 @@ from kaname.serving.nodes.identity import node_id
 from kaname.serving.nodes.registry import Nodes
 from kaname.serving.snapshot import ModelEntry, Snapshot
 from kaname.serving.workers.board import running_board
-from kaname.storage.blobs.opening import open_artefacts
+from kaname.storage.blobs.file import ArtefactStore
+from kaname.storage.blobs.opening import folder_artefacts, open_artefacts
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
+from kaname.storage.sealing.keys import Keyring
+from kaname.storage.sealing.rotation import Encryption
+from kaname.storage.sealing.segments import BlockOpener, BlockSealer, SegmentKeys
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
@@ -50,7 +54,8 @@ class Stores:
             self.database.on_change = self._changed
         self.node = node_id(data)
         self.nodes = Nodes(self.database, self.clock)
-        self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock)
+        self.keyring = Keyring.of(project.settings.encryption)
+        self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock, self.keyring)
         self.models = Models(
             self.database,
             self.artefacts,
@@ -66,7 +71,8 @@ class Stores:
             self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, node_id(data)
         )
         self.events = data / "events"
-        self.log = LmdbReader(_folder(self.events))
+        self.log = LmdbReader(_folder(self.events), BlockOpener(self.events, self.keyring))
+        self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
 
@@ -98,11 +104,21 @@ class Stores:
         )
         return held_by(session, held)
 
+    def local_artefacts(self) -> ArtefactStore:
+        """The artefacts in the project's own folder, whatever store the settings name."""
+        return folder_artefacts(self.project.settings.artefacts, self.project.data, self.keyring)
+
     def writer(self, slot: int) -> LmdbWriter:
         """The writer of one slot of the event log. Raises Conflict when a live process has it."""
         record = self.project.settings.record
+        sealer = None if self.keyring.active is None else BlockSealer(self.events / str(slot), self.keyring, self.clock)
         return LmdbWriter(
-            self.events, slot, self.clock, retain_bytes=record.retain_bytes, retain_days=record.retain_days
+            self.events,
+            slot,
+            self.clock,
+            retain_bytes=record.retain_bytes,
+            retain_days=record.retain_days,
+            sealer=sealer,
         )
 
     def _erase(self, subject: Subject) -> int:
@@ -138,6 +154,7 @@ class Stores:
         if self.sql_log is not None:
             self.sql_log.close()
         self.log.close()
+        self.artefacts.close()
         self.database.close()
 
 

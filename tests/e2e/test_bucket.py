@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +55,21 @@ def test_workers_go_on_with_what_they_hold(store: S3, tmp_path: Path) -> None:
     printed = kaname("settings", project).out + Path(f"{project}.err").read_text() + refused.err
     for secret in CREDENTIALS.values():
         assert secret not in printed
+
+
+def test_a_project_moves_to_a_bucket(store: S3, tmp_path: Path) -> None:
+    """After `artefacts push` the versions answer from there, without the folder that they came from; again it sends
+    nothing, and without a bucket it says what is missing."""
+    project = new_project(tmp_path / "project")
+    assert kaname("apply", project, "--yes").code == 0
+    refused = kaname("-C", project, "artefacts", "push")
+    assert refused.code == 2
+    assert "artefacts.url" in refused.err
+    lines = ["artefacts:", f"  url: s3://models/{project.name}", f"  endpoint: http://127.0.0.1:{store.port}"]
+    with (project / "kaname.yaml").open("a") as file:
+        file.write("\n".join(["", *lines, "  region: us-east-1", ""]))
+    assert "1 sent, 0 were there" in kaname("-C", project, "artefacts", "push").out
+    assert "0 sent, 1 were there" in kaname("-C", project, "artefacts", "push").out
+    shutil.rmtree(project / ".kaname" / "artefacts")
+    with Server(project) as server:
+        assert server.predict().status_code == 200

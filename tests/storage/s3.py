@@ -14,6 +14,7 @@ from kaname.clock import SystemClock
 from kaname.settings import ArtefactSettings
 from kaname.storage.blobs.bucket import BucketArtefacts
 from kaname.storage.blobs.opening import open_artefacts
+from kaname.storage.sealing.keys import Keyring
 from tests.servers import RealServer, free_port, listens
 
 RECIPE = Path(__file__).parents[2] / "services" / "versitygw" / "build.sh"
@@ -61,8 +62,10 @@ class S3(RealServer):
             cache_bytes=cache_bytes,
         )
 
-    def artefacts(self, data: Path, settings: ArtefactSettings | None = None) -> BucketArtefacts:
+    def artefacts(
+        self, data: Path, settings: ArtefactSettings | None = None, keyring: Keyring | None = None
+    ) -> BucketArtefacts:
         """The artefacts on it, with a node cache in `data`."""
-        found = open_artefacts(settings or self.settings(), data, SystemClock())
+        found = open_artefacts(settings or self.settings(), data, SystemClock(), keyring or Keyring())
         assert isinstance(found, BucketArtefacts)
         return found

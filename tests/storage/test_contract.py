@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 from obstore.store import MemoryStore
 
@@ -16,12 +18,15 @@ from kaname.errors import CorruptData, InvalidInput, NotFound
 from kaname.storage.blobs.bucket import BucketArtefacts
 from kaname.storage.blobs.cache import NodeCache
 from kaname.storage.blobs.file import ArtefactStore
+from kaname.storage.blobs.opening import open_artefacts
 from kaname.storage.blobs.remote import RemoteObjects
-from kaname.storage.blobs.types import Artefacts
+from kaname.storage.blobs.types import Artefacts, Source
+from kaname.storage.sealing.keys import Keyring
 from tests.processes import until
 from tests.storage.s3 import CREDENTIALS, S3
 
 HOUR_NS = 3_600_000_000_000
+PLAIN = Keyring()
 Open = Callable[[str], Artefacts]
 """Opens the store as another node would, with a cache of its own."""
 
@@ -32,20 +37,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield running
 
 
-@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=[pytest.mark.services, pytest.mark.timeout(600)])])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+KINDS = ["folder", "memory", pytest.param("s3", marks=[pytest.mark.services, pytest.mark.timeout(600)])]
+
+
+@pytest.fixture(params=[PLAIN, Keyring({"a": bytes(32)})], ids=["plain", "encrypted"])
+def keyring(request: pytest.FixtureRequest) -> Keyring:
+    return cast("Keyring", request.param)
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyring: Keyring) -> Open:
     if request.param == "folder":
-        return lambda _: ArtefactStore(tmp_path / "artefacts")
+        return lambda node: ArtefactStore(tmp_path / "artefacts", keyring, partial(cached, tmp_path / node))
     if request.param == "memory":
-        return partial(in_memory, RemoteObjects(MemoryStore(), "memory"), tmp_path)
+        return partial(in_memory, RemoteObjects(MemoryStore(), "memory"), tmp_path, keyring=keyring)
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     running: S3 = request.getfixturevalue("server")
-    return lambda node: running.artefacts(tmp_path / node, running.settings(prefix=f"some/{tmp_path.name}"))
+    settings = running.settings(prefix=f"some/{tmp_path.name}")
+    return lambda node: open_artefacts(
+        msgspec.structs.replace(settings, cache_folder=str(tmp_path / node)), tmp_path, SystemClock(), keyring
+    )
 
 
-def in_memory(objects: RemoteObjects, folder: Path, node: str) -> Artefacts:
-    return BucketArtefacts(objects, objects, SystemClock(), lambda source: NodeCache(folder / node, 1 << 30, source))
+def cached(folder: Path, source: Source) -> NodeCache:
+    return NodeCache(folder, 1 << 30, source)
+
+
+def in_memory(objects: RemoteObjects, folder: Path, node: str, keyring: Keyring = PLAIN) -> Artefacts:
+    return BucketArtefacts(objects, objects, SystemClock(), partial(cached, folder / node), keyring)
 
 
 @pytest.fixture

@@ -13,6 +13,12 @@ GROUPS = {
     "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
     "token": ("kaname.access.token_cli", ("open_signing",), "Rotate the keys of the token endpoint."),
     "batch": ("kaname.batch.cli", ("open_jobs",), "Predict files of rows as jobs of the server."),
+    "artefacts": ("kaname.storage.blobs.cli", ("open_artefacts",), "Take the files of versions to a bucket."),
+    "encryption": (
+        "kaname.storage.sealing.cli",
+        ("open_encryption",),
+        "Encrypt data at rest; rotate keys.",
+    ),
     "predictions": ("kaname.predictions.cli", ("open_reader", "open_sql_log"), "Read the record of predictions."),
 }
 """Name -> module with `commands(…)`, the functions of `cli.objects` that it is handed, help."""

@@ -44,6 +44,7 @@ OPTIONAL = {
     "lightgbm": "lightgbm",
     "xgboost-cpu": "xgboost",
     "pyarrow": "arrow",
+    "cryptography": "security",
     "obstore": "s3",
 }
 """Library -> the extra that brings it."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
     from kaname.predictions.shards.log import SqlLog
+    from kaname.storage.blobs.file import ArtefactStore
+    from kaname.storage.blobs.types import Artefacts
+    from kaname.storage.sealing.rotation import Encryption
     from kaname.stores import Stores
 
 
@@ -97,6 +100,17 @@ def open_jobs() -> tuple[Jobs, Models]:
     """The batch jobs and the registry of the chosen project, until the command ends."""
     stores = _open()
     return stores.jobs, stores.models
+
+
+def open_artefacts() -> tuple[ArtefactStore, Artefacts]:
+    """The artefacts in the chosen project's folder, and those in the store that its settings name."""
+    stores = _open()
+    return stores.local_artefacts(), stores.artefacts
+
+
+def open_encryption() -> Encryption:
+    """The encryption at rest of the chosen project, until the command ends."""
+    return _open().encryption
 
 
 def open_stores() -> Stores:

@@ -20,8 +20,20 @@ from blake3 import blake3
 from kaname.clock import Clock
 from kaname.errors import CorruptData, InvalidInput, NotFound, Unavailable
 from kaname.storage.blobs.cache import NodeCache
-from kaname.storage.blobs.manifest import FileEntry, Manifest, check_id, checked, manifest_of, parse_manifest, pieces
-from kaname.storage.blobs.types import Contents, Held, Objects, Stored
+from kaname.storage.blobs.manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    check_id,
+    checked,
+    manifest_of,
+    parse_manifest,
+    pieces,
+    read_manifest,
+)
+from kaname.storage.blobs.types import Contents, Held, Objects, Source, Stored
+from kaname.storage.sealing.files import opened, sealed, sealed_size
+from kaname.storage.sealing.keys import Envelope, Keyring
 
 HEADS, FILES = "heads", "files"
 _GONE = b""
@@ -36,15 +48,20 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     touched_us: int
     """When it was last published; also makes every head differ from the one before, as conditional writes need it."""
     manifest: bytes
+    """Encrypted like the files where there is an envelope."""
+    envelope: Envelope | None = None
 
 
 class BucketArtefacts:
     """`Artefacts` in an object store. `hasty` reaches the same objects and gives up soon, for housekeeping."""
 
+    name = "artefacts"
+
     def __init__(
-        self, objects: Objects, hasty: Objects, clock: Clock, cache: Callable[[Callable[[str], Contents]], NodeCache]
+        self, objects: Objects, hasty: Objects, clock: Clock, cache: Callable[[Source], NodeCache], keyring: Keyring
     ) -> None:
         """`cache` makes the node cache of what it is given to read from."""
+        self._keyring = keyring
         self._objects = objects
         self._hasty = hasty
         self._clock = clock
@@ -59,41 +76,57 @@ class BucketArtefacts:
             self._upload(folder, artefact, manifest, raw)
         return artefact
 
+    def adopt(self, artefact: str, folder: Path) -> bool:
+        """Publish an artefact from the folder of another store, with its manifest; False when it is here already."""
+        manifest = read_manifest(folder, artefact)
+        if self._touched(artefact):
+            return False
+        self._upload(folder, artefact, manifest, (folder / MANIFEST).read_bytes())
+        return True
+
     def _upload(self, folder: Path, artefact: str, manifest: Manifest, raw: bytes) -> None:
         upload = secrets.token_hex(8)
+        key = self._keyring.data_key()
+        envelope = None if key is None else self._keyring.wrap(key, artefact)
         names = [_file(artefact, upload, i) for i in range(len(manifest.files))]
         settled = False
         try:
-            for name, entry in zip(names, manifest.files, strict=True):
-                self._objects.put(name, _unchanged(folder / entry.path, entry))
-            settled = self._settled(artefact, upload, raw)
+            for number, entry in enumerate(manifest.files):
+                self._objects.put(names[number], sealed(key, str(number), _unchanged(folder / entry.path, entry)))
+            head = Head(upload=upload, touched_us=0, manifest=b"".join(sealed(key, MANIFEST, [raw])), envelope=envelope)
+            settled = self._settled(artefact, head)
         finally:
             if not settled:
                 _quietly(lambda: self._hasty.delete(names))
 
-    def _settled(self, artefact: str, upload: str, raw: bytes) -> bool:
-        """Make the upload the artefact; False when another one is by now."""
+    def _settled(self, artefact: str, ours: Head) -> bool:
+        """Make an upload the artefact; False when another one is by now."""
         for _ in range(_ATTEMPTS):
-            fresh = msgspec.json.encode(Head(upload=upload, touched_us=self._now_us(), manifest=raw))
+            fresh = msgspec.json.encode(msgspec.structs.replace(ours, touched_us=self._now_us()))
             if self._objects.create(_head(artefact), fresh):
                 return True
             head, tag = self._read_head(artefact)
             if head is not None:  # our own, where the answer to a repeated request was lost
-                return head.upload == upload or not self._touched(artefact)
+                return head.upload == ours.upload or not self._touched(artefact)
             if tag is not None and self._objects.replace(_head(artefact), fresh, tag):
                 return True
         raise Unavailable("the artefact changes too often to be published", where=self._objects.where, found=artefact)
 
     def _touched(self, artefact: str) -> bool:
         """Count a present artefact as new; False when there is none."""
+        return self._changed(artefact, lambda head: head)
+
+    def _changed(self, artefact: str, change: Callable[[Head], Head | None]) -> bool:
+        """Change the head of a present artefact; False when there is none, or nothing to change."""
         for _ in range(_ATTEMPTS):
             head, tag = self._read_head(artefact)
-            if head is None or tag is None:
+            changed = None if head is None else change(head)
+            if head is None or tag is None or changed is None:
                 return False
-            newer = msgspec.structs.replace(head, touched_us=max(self._now_us(), head.touched_us + 1))
+            newer = msgspec.structs.replace(changed, touched_us=max(self._now_us(), head.touched_us + 1))
             if self._objects.replace(_head(artefact), msgspec.json.encode(newer), tag):
                 return True
-        raise Unavailable("the artefact changes too often to be touched", where=self._objects.where, found=artefact)
+        raise Unavailable("the artefact changes too often to be changed", where=self._objects.where, found=artefact)
 
     def hold(self, artefact: str) -> Held:
         """See `Artefacts.hold`; answered from the node cache when it is there, whatever the store does."""
@@ -104,13 +137,17 @@ class BucketArtefacts:
         head, _ = self._read_head(artefact)
         if head is None:
             raise NotFound("no such artefact", where=self._objects.where, found=artefact)
-        manifest = parse_manifest(head.manifest, artefact, f"{self._objects.where}/{_head(artefact)}")
+        key = None if head.envelope is None else self._keyring.unwrap(head.envelope, artefact)
+        raw = b"".join(opened(key, MANIFEST, [head.manifest]))
+        manifest = parse_manifest(raw, artefact, f"{self._objects.where}/{_head(artefact)}")
         numbers = {entry.path: number for number, entry in enumerate(manifest.files)}
 
         def read(entry: FileEntry) -> Iterator[bytes]:
-            return self._objects.stream(_file(artefact, head.upload, numbers[entry.path]), entry.size)
+            number = numbers[entry.path]
+            stored = self._objects.stream(_file(artefact, head.upload, number), sealed_size(key, entry.size))
+            return opened(key, str(number), stored)
 
-        return Contents(head.manifest, manifest, read)
+        return Contents(raw, manifest, read)
 
     def artefacts(self, before_ns: int | None = None) -> list[str]:
         """See `Artefacts.artefacts`."""
@@ -133,6 +170,26 @@ class BucketArtefacts:
     def touch(self, artefact: str) -> None:
         """See `Artefacts.touch`."""
         self._touched(check_id(artefact))
+
+    def close(self) -> None:
+        """See `Artefacts.close`."""
+        self._cache.close()
+
+    def envelopes(self) -> Iterator[tuple[str, Envelope | None]]:
+        """See `sealing.rotation.Enveloped`."""
+        for artefact in self.artefacts():
+            head, _ = self._read_head(artefact)
+            if head is not None:
+                yield artefact, head.envelope
+
+    def rewrap(self, place: str, keyring: Keyring) -> bool:
+        """See `sealing.rotation.Enveloped`."""
+
+        def change(head: Head) -> Head | None:
+            envelope = None if head.envelope is None else keyring.rewrap(head.envelope, place)
+            return None if envelope is None else msgspec.structs.replace(head, envelope=envelope)
+
+        return self._changed(place, change)
 
     def clean(self, before_ns: int) -> None:
         """See `Artefacts.clean`; asks for the head of an artefact only where it may not be the only upload."""

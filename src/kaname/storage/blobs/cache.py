@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,21 +25,24 @@ from kaname.storage.blobs.uses import Uses
 
 LOG = logging.getLogger("kaname.artefacts")
 POLL_S = 0.02
-_ASIDE = ".filling"
+_ASIDE, _USES = ".filling", ".uses"
 
 
 class NodeCache:
     """The cache in `folder`, which all processes of a node share; safe to use from several threads."""
 
-    def __init__(self, folder: Path, budget_bytes: int, source: Source, *, patience_s: float = 60.0) -> None:
-        """`patience_s`: how long to wait for another process that fetches the same artefact, before doing it here."""
+    def __init__(
+        self, folder: Path, budget_bytes: int, source: Source, *, patience_s: float = 60.0, fleeting: bool = False
+    ) -> None:
+        """`patience_s`: how long to wait for another process that fetches the same artefact, before doing it here.
+        `fleeting`: the last process that closes it leaves no copy behind."""
         self._folder = folder
         self._budget = budget_bytes
         self._source = source
         self._patience_s = patience_s
         self._sizes: dict[str, int] = {}
         self._uses: Uses | None = None
-        (folder / _ASIDE).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fleeting = fleeting
 
     def hold(self, artefact: str) -> Held:
         """The entry, verified, fetched if it is absent or damaged. It stays until it is released.
@@ -53,10 +56,15 @@ class NodeCache:
             return self._present(artefact) or self._fill(artefact)
 
     def close(self) -> None:
-        """Use no entry any more; they stay."""
-        if self._uses is not None:
-            self._uses.close()
+        """Use no entry any more."""
+        if self._uses is None:
+            return
+        with self._alone() as uses:
+            uses.all()  # forgets processes that died
+            uses.close()
             self._uses = None
+            if self._fleeting and not any((self._folder / _USES).iterdir()):
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     # --- what is there --------------------------------------------------------------------------------------
 
@@ -77,6 +85,8 @@ class NodeCache:
         return Held(place, partial(self._release, artefact))
 
     def _release(self, artefact: str) -> None:
+        if self._uses is None:
+            return  # closed before it was released
         with self._alone() as uses:
             uses.drop(artefact)
 
@@ -198,14 +208,27 @@ class NodeCache:
     @contextmanager
     def _alone(self) -> Iterator[Uses]:
         """The cache's lock, held for renames and notes only, never while bytes are copied."""
-        fd = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = self._lock()
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             if self._uses is None:
-                self._uses = Uses(self._folder / ".uses")
+                self._uses = Uses(self._folder / _USES)
             yield self._uses
         finally:
             os.close(fd)
+
+    def _lock(self) -> int:
+        """The lock's open file, in a folder that is there; it is not when its last user has just removed it."""
+        while True:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._fleeting:
+                _require_own(self._folder)
+            with suppress(FileNotFoundError):
+                (self._folder / _ASIDE).mkdir(exist_ok=True)
+                fd = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    return fd
+                os.close(fd)
 
 
 def _by_last_use(folder: Path) -> list[str]:
@@ -213,6 +236,13 @@ def _by_last_use(folder: Path) -> list[str]:
     with os.scandir(folder) as found:
         dated = sorted((each.stat().st_mtime_ns, each.name) for each in found if ID.fullmatch(each.name))
     return [name for _, name in dated]
+
+
+def _require_own(folder: Path) -> None:
+    """Raises Unavailable when somebody else may read a folder whose name anybody can guess."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Unavailable("others may read the folder of decrypted copies", where=str(folder), expected="mode 0700")
 
 
 def _locked(fd: int) -> bool:

@@ -1,8 +1,10 @@
 """Artefacts in a local folder: content-addressed, complete or absent, never changed.
 
 An artefact is a folder `root/<id>` with its files and `manifest.json`, which lists every file with size and BLAKE3; the
-id is the BLAKE3 of the manifest. It is built aside, synced, and renamed into place: a reader sees all of it or nothing,
-also after a power cut. What a killed process leaves aside is removed by the next one that publishes.
+id is the BLAKE3 of the manifest. Where a key is active, the files are encrypted and named by their numbers in the
+manifest, which is encrypted too, and `envelope.kaname` holds the wrapped data key. It is built aside, synced, and
+renamed into place: a reader sees all of it or nothing, also after a power cut. What a killed process leaves aside is
+removed by the next one that publishes.
 """
 
 from __future__ import annotations
@@ -12,16 +14,33 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
-from kaname.errors import InvalidInput, NotFound
-from kaname.storage.blobs.manifest import ID, MANIFEST, FileEntry, Manifest, check_id, files_of, pieces, verify_folder
-from kaname.storage.blobs.types import Held
+from kaname.errors import NotFound
+from kaname.storage.blobs.cache import NodeCache
+from kaname.storage.blobs.manifest import (
+    ENVELOPE,
+    ID,
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    Tally,
+    check_id,
+    parse_manifest,
+    pieces,
+    present_pieces,
+    publishable,
+    verify_folder,
+)
+from kaname.storage.blobs.types import Contents, Held, Source
+from kaname.storage.sealing.files import opened, sealed
+from kaname.storage.sealing.keys import Envelope, Keyring
+from kaname.storage.sealing.segments import read_envelope, write_envelope
 
 _ASIDE = ".building"
 
@@ -29,20 +48,30 @@ _ASIDE = ".building"
 class ArtefactStore:
     """`Artefacts` under one folder."""
 
-    def __init__(self, root: Path) -> None:
+    name = "artefacts"
+
+    def __init__(
+        self, root: Path, keyring: Keyring | None = None, cache: Callable[[Source], NodeCache] | None = None
+    ) -> None:
+        """`cache` makes the node cache in which encrypted artefacts are read; without one they cannot be held."""
         self._root = root
+        self._keyring = keyring or Keyring()
+        self._cache = None if cache is None else cache(self.contents)
         self._aside = root / _ASIDE
         self._aside.mkdir(parents=True, exist_ok=True)
 
     def publish(self, folder: Path) -> str:
         """See `Artefacts.publish`."""
-        found = files_of(folder)
+        found = publishable(folder)
+        key = self._keyring.data_key()
         with self._building() as building:
-            manifest = Manifest(files=tuple(_copy(folder, path, building) for path in found))
-            raw = msgspec.json.encode(manifest)
-            _write(building / MANIFEST, raw)
-            _sync_folders(building)
+            entries = (_copy(folder, path, building, key, str(number)) for number, path in enumerate(found))
+            raw = msgspec.json.encode(Manifest(files=tuple(entries)))
             artefact = blake3(raw).hexdigest()
+            _write(building / MANIFEST, sealed(key, MANIFEST, [raw]))
+            if key is not None:
+                _write(building / ENVELOPE, [msgspec.json.encode(self._keyring.wrap(key, artefact))])
+            _sync_folders(building)
             self._settle(building, artefact)
         return artefact
 
@@ -54,13 +83,51 @@ class ArtefactStore:
         return place
 
     def hold(self, artefact: str) -> Held:
-        """See `Artefacts.hold`: the very folder of the artefact."""
-        self.verify(artefact)
-        return Held(self.path(artefact))
+        """See `Artefacts.hold`: the very folder of the artefact, or its decrypted copy in the node cache."""
+        place = self.path(artefact)
+        if not (place / ENVELOPE).is_file():
+            verify_folder(place, artefact)
+            return Held(place)
+        assert self._cache is not None
+        return self._cache.hold(artefact)
 
     def verify(self, artefact: str) -> None:
         """Read every byte and compare. Raises NotFound, or CorruptData naming the file that differs."""
         verify_folder(self.path(artefact), artefact)
+
+    def contents(self, artefact: str) -> Contents:
+        """An encrypted artefact as it lies there."""
+        place = self.path(artefact)
+        key = self._keyring.unwrap(read_envelope(place / ENVELOPE), artefact)
+        where = str(place / MANIFEST)
+        raw = b"".join(opened(key, MANIFEST, present_pieces(place / MANIFEST)))
+        manifest = parse_manifest(raw, artefact, where)
+        numbers = {entry.path: str(number) for number, entry in enumerate(manifest.files)}
+
+        def read(entry: FileEntry) -> Iterator[bytes]:
+            number = numbers[entry.path]
+            return opened(key, number, present_pieces(place / number))
+
+        return Contents(raw, manifest, read)
+
+    def envelopes(self) -> Iterator[tuple[str, Envelope | None]]:
+        """See `sealing.rotation.Enveloped`."""
+        for artefact in self.artefacts():
+            path = self._root / artefact / ENVELOPE
+            yield artefact, read_envelope(path) if path.exists() else None
+
+    def rewrap(self, place: str, keyring: Keyring) -> bool:
+        """See `sealing.rotation.Enveloped`."""
+        path = self._root / check_id(place) / ENVELOPE
+        envelope = keyring.rewrap(read_envelope(path), place)
+        if envelope is not None:
+            write_envelope(path, envelope)
+        return envelope is not None
+
+    def close(self) -> None:
+        """See `Artefacts.close`."""
+        if self._cache is not None:
+            self._cache.close()
 
     def artefacts(self, before_ns: int | None = None) -> list[str]:
         """See `Artefacts.artefacts`."""
@@ -153,25 +220,18 @@ def _remove_if_dead(left: Path) -> None:
         os.close(fd)
 
 
-def _copy(folder: Path, path: str, building: Path) -> FileEntry:
-    if path == MANIFEST:
-        raise InvalidInput("the name is taken by the manifest", where=str(folder / path), expected="another name")
-    target = building / path
+def _copy(folder: Path, path: str, building: Path, key: bytes | None, number: str) -> FileEntry:
+    """Copy a file, encrypted under its number where there is a key."""
+    target = building / (path if key is None else number)
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = blake3(), 0
-    with target.open("wb") as out:
-        for chunk in pieces(folder / path):
-            digest.update(chunk)
-            out.write(chunk)
-            size += len(chunk)
-        out.flush()
-        _make_durable(out.fileno())
-    return FileEntry(path=path, size=size, blake3=digest.hexdigest())
+    source = Tally(pieces(folder / path))
+    _write(target, sealed(key, number, source))
+    return source.entry(path)
 
 
-def _write(path: Path, raw: bytes) -> None:
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
     with path.open("wb") as out:
-        out.write(raw)
+        out.writelines(chunks)
         out.flush()
         _make_durable(out.fileno())
 

@@ -13,6 +13,9 @@ from blake3 import blake3
 from kaname.errors import CorruptData, InvalidInput
 
 MANIFEST = "manifest.json"
+ENVELOPE = "envelope.kaname"
+RESERVED = {MANIFEST: "the manifest", ENVELOPE: "the key of an encrypted artefact"}
+"""Names that no file of an artefact can have."""
 CHUNK = 1 << 20
 """Bytes read at a time."""
 ID = re.compile(r"[0-9a-f]{64}")
@@ -60,19 +63,41 @@ def check_id(artefact: str) -> str:
 
 
 def manifest_of(folder: Path) -> Manifest:
-    """The manifest of the files in `folder` as they are now. Raises InvalidInput like `files_of`."""
-    paths = files_of(folder)
-    if MANIFEST in paths:
-        raise InvalidInput("the name is taken by the manifest", where=str(folder / MANIFEST), expected="another name")
-    return Manifest(files=tuple(_entry(folder, path) for path in paths))
+    """The manifest of the files in `folder` as they are now. Raises InvalidInput like `publishable`."""
+    entries = []
+    for path in publishable(folder):
+        tally = Tally(pieces(folder / path))
+        for _ in tally:
+            pass
+        entries.append(tally.entry(path))
+    return Manifest(files=tuple(entries))
 
 
-def _entry(folder: Path, path: str) -> FileEntry:
-    digest, size = blake3(), 0
-    for chunk in pieces(folder / path):
-        digest.update(chunk)
-        size += len(chunk)
-    return FileEntry(path=path, size=size, blake3=digest.hexdigest())
+def publishable(folder: Path) -> list[str]:
+    """`files_of`, which raises InvalidInput also for a name that is reserved."""
+    found = files_of(folder)
+    for name in RESERVED.keys() & set(found):
+        raise InvalidInput(f"the name is taken by {RESERVED[name]}", where=str(folder / name), expected="another name")
+    return found
+
+
+class Tally:
+    """Hands bytes through; knows at the end how many there were, and their hash."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = blake3()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._digest.update(chunk)
+            self._size += len(chunk)
+            yield chunk
+
+    def entry(self, path: str) -> FileEntry:
+        """What went through, as the file at `path`."""
+        return FileEntry(path=path, size=self._size, blake3=self._digest.hexdigest())
 
 
 def pieces(path: Path) -> Iterator[bytes]:
@@ -80,6 +105,14 @@ def pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as source:
         while chunk := source.read(CHUNK):
             yield chunk
+
+
+def present_pieces(path: Path) -> Iterator[bytes]:
+    """`pieces` of a file of an artefact. Raises CorruptData when it is not there."""
+    try:
+        yield from pieces(path)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CorruptData("a file of the artefact is missing", where=str(path)) from error
 
 
 def parse_manifest(raw: bytes, artefact: str, where: str) -> Manifest:
@@ -117,24 +150,19 @@ def verify_folder(place: Path, artefact: str) -> None:
 
 def verify_file(path: Path, entry: FileEntry) -> None:
     """Read the file and compare. Raises CorruptData naming what differs."""
-    try:
-        for _ in checked(pieces(path), entry, str(path)):
-            pass
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise CorruptData("a file of the artefact is missing", where=str(path)) from error
+    for _ in checked(present_pieces(path), entry, str(path)):
+        pass
 
 
 def checked(chunks: Iterable[bytes], entry: FileEntry, where: str) -> Iterator[bytes]:
     """`chunks` handed through; after the last one raises CorruptData unless they were the file of `entry`."""
-    digest, size = blake3(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        size += len(chunk)
-        yield chunk
-    if size != entry.size or digest.hexdigest() != entry.blake3:
+    tally = Tally(chunks)
+    yield from tally
+    found = tally.entry(entry.path)
+    if found != entry:
         raise CorruptData(
             "the file is not what was published",
             where=where,
-            found=f"{size} bytes, {digest.hexdigest()[:16]}…",
+            found=f"{found.size} bytes, {found.blake3[:16]}…",
             expected=f"{entry.size} bytes, {entry.blake3[:16]}…",
         )

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from kaname.storage.blobs.manifest import FileEntry, Manifest
+from kaname.storage.sealing.rotation import Enveloped
 
 
 class Held:
@@ -40,10 +41,11 @@ class Held:
         self.release()
 
 
-class Artefacts(Protocol):
+class Artefacts(Enveloped, Protocol):
     """Artefacts under their ids, each complete or absent and never changed; several processes may use it at once.
 
-    What cannot be reached now raises Unavailable. Ids that are none raise InvalidInput.
+    What cannot be reached now raises Unavailable, as does what is encrypted with a key that is not listed; CorruptData
+    where the key is another one. Ids that are none raise InvalidInput.
     """
 
     def publish(self, folder: Path) -> str:
@@ -70,6 +72,9 @@ class Artefacts(Protocol):
 
     def clean(self, before_ns: int) -> None:
         """Remove what was left before that time by processes that died while publishing or deleting."""
+
+    def close(self) -> None:
+        """Hold nothing any more; used after the last call only."""
 
 
 class Contents(NamedTuple):

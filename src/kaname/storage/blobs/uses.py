@@ -27,10 +27,10 @@ class Uses:
 
     def drop(self, name: str) -> None:
         """This process uses `name` once less."""
-        self._mine[name] -= 1
-        if not self._mine[name]:
-            del self._mine[name]
-        self._write()
+        if name in self._mine:
+            self._mine[name] -= 1
+            self._mine += Counter()  # without those that have come to nothing
+            self._write()
 
     def all(self) -> set[str]:
         """What living processes use; the files of dead ones are removed."""

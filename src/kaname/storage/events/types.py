@@ -95,6 +95,28 @@ class EventReader(Protocol):
         """Give back what was opened; the reader is not used afterwards."""
 
 
+class Sealer(Protocol):
+    """Encrypts the blocks of one writer."""
+
+    def seal(self, place: str, value: bytes) -> bytes:
+        """The value as it goes to the disk, for a partition of a topic."""
+
+    def settle(self) -> None:
+        """Make durable what opening the sealed values will need; before they are. Raises OSError."""
+
+
+class Opener(Protocol):
+    """Decrypts the blocks of any writer."""
+
+    def open(self, slot: int, place: str, value: bytes) -> bytes:
+        """The value as it was before `seal`. Raises Unavailable for a key that is missing, CorruptData."""
+
+
+def place_of(topic: str, partition: str) -> str:
+    """How sealers name a partition: a block opens nowhere else."""
+    return f"{topic}/{partition}"
+
+
 def partition_name(shard: str, slot: int) -> str:
     """The name of the partition that writer `slot` fills for `shard`."""
     return f"{shard}/{slot}"

@@ -14,7 +14,7 @@ from kaname.errors import CorruptData
 from kaname.storage.events.filesystem import require_local
 from kaname.storage.events.lmdb import layout
 from kaname.storage.events.lmdb.environment import Environment, Transaction, opened, release
-from kaname.storage.events.types import Block, Event, Position, partition_name, split_partition
+from kaname.storage.events.types import Block, Event, Opener, Position, partition_name, place_of, split_partition
 
 READ_BYTES = 16 * 1024 * 1024
 """Most bytes of blocks copied in one transaction (at least one block): a slow reader must not hold space back."""
@@ -30,8 +30,10 @@ class LmdbReader:
     Raises InvalidInput on a network file system, CorruptData for a newer format, OSError.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opener: Opener | None = None) -> None:
+        """`opener` decrypts what was sealed; None: nothing was."""
         self._folder = folder
+        self._opener = opener
         if folder.exists():
             require_local(folder)
         self._slots: dict[int, Environment] = {}
@@ -94,7 +96,12 @@ class LmdbReader:
             if raw is None:
                 return []
             number = layout.partition_of(raw)[0]
-            return _walk(txn, number, position, limit, forward=forward)
+            blocks = _walk(txn, number, position, limit, forward=forward)
+        return blocks if self._opener is None else [self._opened(self._opener, topic, slot, block) for block in blocks]
+
+    def _opened(self, opener: Opener, topic: str, slot: int, block: Block) -> Block:
+        value = opener.open(slot, place_of(topic, block.partition), block.value)
+        return block if value is block.value else msgspec.structs.replace(block, value=value)
 
     def read(self, topic: str, position: Position, limit: int) -> list[Event]:
         """Up to `limit` events from `position` on."""

@@ -14,6 +14,7 @@ from kaname.storage.events.filesystem import require_local
 from kaname.storage.events.lmdb import layout
 from kaname.storage.events.lmdb.environment import MIB, Environment, Transaction, as_os_error, opened, release
 from kaname.storage.events.lmdb.slot import SlotLock
+from kaname.storage.events.types import Sealer, partition_name, place_of
 
 DAY_US = 86_400_000_000
 EXPIRE_AT_ONCE = 256
@@ -55,9 +56,18 @@ class LmdbWriter:
     """
 
     def __init__(
-        self, folder: Path, slot: int, clock: Clock, *, retain_bytes: int = 1024 * MIB, retain_days: float = 30.0
+        self,
+        folder: Path,
+        slot: int,
+        clock: Clock,
+        *,
+        retain_bytes: int = 1024 * MIB,
+        retain_days: float = 30.0,
+        sealer: Sealer | None = None,
     ) -> None:
+        """`sealer` encrypts the blocks; None: they lie as they are."""
         self.slot = slot
+        self._sealer = sealer
         self._clock = clock
         self._retain_bytes = retain_bytes
         self._retain_us = int(retain_days * DAY_US)
@@ -112,9 +122,15 @@ class LmdbWriter:
     ) -> int:
         partition = self._partition(topic, shard)
         offset = partition.next_offset
-        self._staged.append(_Staged(partition, offset, encoding, count, first_us, last_us, value))
+        sealed = self._sealed(topic, shard, value)
+        self._staged.append(_Staged(partition, offset, encoding, count, first_us, last_us, sealed))
         partition.next_offset = offset + count
         return offset
+
+    def _sealed(self, topic: str, shard: str, value: bytes) -> bytes:
+        if self._sealer is None:
+            return value
+        return self._sealer.seal(place_of(topic, partition_name(shard, self.slot)), value)
 
     def _partition(self, topic: str, shard: str) -> _Partition:
         found = self._partitions.get((topic, shard))
@@ -183,6 +199,7 @@ class LmdbWriter:
         if partition is None:
             return False
         key = layout.block_key(partition.number, offset)
+        value = self._sealed(topic, shard, value)
         found = False
 
         def replace(txn: Transaction) -> tuple[int, int]:
@@ -205,6 +222,8 @@ class LmdbWriter:
     def _durably(self, work: _Work) -> None:
         """Run `work` in one durable transaction, letting the map grow when it is too small."""
         try:
+            if self._sealer is not None:
+                self._sealer.settle()
             if self._suspect:
                 self._env.reopen()
                 self._suspect = False
