@@ -20,6 +20,7 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "Python": platform.python_version(),
         **libraries,
+        "device": _device(),
         "wrk": _wrk(),
     }
 
@@ -29,6 +30,13 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _device() -> str:
+    """Where models run: what onnxruntime would choose."""
+    import onnxruntime
+
+    return "CUDA" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "CPU"
 
 
 def _installed(name: str) -> str:

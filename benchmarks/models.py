@@ -100,7 +100,7 @@ def _mlp() -> bytes:
         nodes.append(helper.make_node("Softmax" if last else "Relu", [after], [value]))
     given = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["batch", MLP_LAYERS[0]])
     taken = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", MLP_LAYERS[-1]])
-    return _serialised(helper.make_graph(nodes, "mlp", [given], [taken], weights))
+    return serialised(helper.make_graph(nodes, "mlp", [given], [taken], weights))
 
 
 def _cnn() -> bytes:
@@ -144,10 +144,11 @@ def _cnn() -> bytes:
     nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"]))
     given = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["batch", *CNN_INPUT])
     taken = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])
-    return _serialised(helper.make_graph(nodes, "cnn", [given], [taken], weights))
+    return serialised(helper.make_graph(nodes, "cnn", [given], [taken], weights))
 
 
-def _serialised(graph: onnx.GraphProto) -> bytes:
+def serialised(graph: onnx.GraphProto) -> bytes:
+    """The checked model around a graph."""
     from onnx import checker, helper
 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

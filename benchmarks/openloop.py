@@ -62,7 +62,7 @@ async def drive(port: int, wire: bytes, *, rate_per_s: float, seconds: float, co
     total, start = int(rate_per_s * seconds), time.perf_counter() + 0.05
     for number in range(total):
         due = start + number / rate_per_s
-        await _until(due)
+        await until(due)
         idle = min(lines, key=lambda line: len(line.intended))
         idle.intended.append(due)
         idle.transport.write(wire)
@@ -75,7 +75,7 @@ async def drive(port: int, wire: bytes, *, rate_per_s: float, seconds: float, co
     return {"requests": total, "unanswered": total - len(latencies), "refused": len(refused), **figures}
 
 
-async def _until(due: float) -> None:
+async def until(due: float) -> None:
     """Sleep for most of the wait and give the loop turns for the rest: a timer alone is late by up to a millisecond."""
     wait = due - time.perf_counter()
     if wait > 0.002:

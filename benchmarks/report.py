@@ -9,6 +9,7 @@ from benchmarks.extras import LARGE_ROWS, MANY_MODELS, OPEN_CONNECTIONS, OPEN_RA
 from benchmarks.lineup import API, INFER
 from benchmarks.results import Results
 from benchmarks.rounds import cpu_ratio, figures
+from benchmarks.sections import parts
 from benchmarks.stats import CORES, PRICE_PER_HOUR, dollars_per_million, spread
 from benchmarks.targets import verdicts
 
@@ -170,9 +171,10 @@ def summary(results: Results) -> str:
 
 
 def write(page_text: str, summary_text: str, page_path: Path = PAGE, readme: Path = README) -> None:
-    """Write the page, and the summary between the README's markers if it has them."""
+    """Write the page, where the parts of other programs stay, and the summary between the README's markers."""
     page_path.parent.mkdir(parents=True, exist_ok=True)
-    page_path.write_text(page_text)
+    others = parts(page_path.read_text()) if page_path.exists() else []
+    page_path.write_text("\n".join([page_text, *(f"{part}\n" for part in others)]))
     text = readme.read_text()
     if BEGIN in text and END in text:
         before, after = text.split(BEGIN)[0], text.split(END)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import MutableSequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,6 +27,7 @@ from kaname.predictions.erasure import OrderedErasures
 from kaname.predictions.recorder import Recorder
 from kaname.predictions.shards import api as sql_log_api
 from kaname.predictions.shards.runner import SinkRunner
+from kaname.runtimes.types import session_options
 from kaname.serving.app import application
 from kaname.serving.exchange import Fields
 from kaname.serving.gate import Gate
@@ -39,6 +41,10 @@ from kaname.serving.oip import api as oip_api
 from kaname.serving.oip import documented as oip_documented
 from kaname.serving.oip.catalog import NodeCatalog
 from kaname.serving.predict_api import predict_resources
+from kaname.serving.residency import api as residency_api
+from kaname.serving.residency.account import WorkerAccount, account
+from kaname.serving.residency.published import Publisher, accounts_folder
+from kaname.serving.residency.published import ask as ask_accounts
 from kaname.serving.snapshot import ModelEntry
 from kaname.serving.streams import api as streams_api
 from kaname.serving.streams.beginning import StreamGuard
@@ -48,7 +54,7 @@ from kaname.serving.tfs import api as tfs_api
 from kaname.serving.tfs import documented as tfs_documented
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
-from kaname.serving.workers.types import App
+from kaname.serving.workers.types import App, data_folder
 from kaname.serving.workers.watcher import JournalWatcher
 from kaname.storage.shared.exchange import Exchange
 from kaname.storage.shared.opened import open_store
@@ -86,11 +92,13 @@ class DataPlane:
         self._clock = stores.clock
         self._ids = id_sources.request_ids(self._clock)
         self._metrics_folder = _folder(stores.project.data / "metrics")
+        self._accounts = accounts_folder(data_folder(root))
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
         self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids), self._guard.sharing)
         self.http_protocol = connection_class(self.gate)
         self.app: App = _not_started
         self._watching: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._batches: BatchRunner | None = None
         self._tokens: Tokens | None = None
         self._sink = None
@@ -115,7 +123,12 @@ class DataPlane:
             gate=self.gate,
             metrics=self._metrics,
             record=self._recorder,
-            loader=ArtefactLoader(self._stores.artefacts.hold, self._guarded, self._quarantined),
+            loader=ArtefactLoader(
+                self._stores.artefacts.hold,
+                self._guarded,
+                self._quarantined,
+                session_options(settings.inference),
+            ),
             buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
             progress=self._following.progress(),
             check=self._tokens,
@@ -131,6 +144,8 @@ class DataPlane:
             news.number, self._catch_up, applied=snapshot.number, inline=news.is_quick, clock=self._clock
         )
         self._watching = self._loop.create_task(self._watcher.run())
+        publisher = Publisher(self._accounts, self._slot, self._account)
+        self._publishing = self._loop.create_task(publisher.run())
         await self._join()
         self.gate.start()
         if self._board is not None:
@@ -206,6 +221,8 @@ class DataPlane:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
+        if self._publishing is not None:
+            self._publishing.cancel()
         self.gate.stop()
         if self._batches is not None:
             await asyncio.to_thread(self._batches.stop)
@@ -248,6 +265,9 @@ class DataPlane:
 
     def _quarantined(self) -> frozenset[int]:
         return frozenset() if self._board is None else self._board.quarantined()
+
+    def _account(self) -> WorkerAccount:
+        return account(self.node.residency, self._clock, self._slot, os.getpid())
 
     def _live_slots(self) -> set[int]:
         return {self._slot} if self._board is None else self._board.live_slots()
@@ -300,6 +320,7 @@ class DataPlane:
             *batch_api.resources(stores.jobs, stores.models),
             *nodes_api.resources(stores.nodes),
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
+            *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)

@@ -29,7 +29,7 @@ from kaname.serving.workers.lock import ProjectLock
 from kaname.serving.workers.sockets import claimed
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
-from kaname.settings import ServerSettings
+from kaname.settings import Device, ServerSettings
 from kaname.stores import Stores, snapshot_file
 from kaname.telemetry import logs
 from kaname.terminal import working
@@ -179,6 +179,7 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
     try:
         server = loaded.settings.server
         _check_grpc(server)
+        _check_device(loaded.settings.inference.device)
         _check_tokens(loaded)
         with (
             claimed(server.host, server.port, "server.port"),
@@ -188,6 +189,14 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
             return _supervisor(loaded, lock).run()
     finally:
         lock.release()
+
+
+def _check_device(device: Device) -> None:
+    """Raise Unavailable where a device is asked for by name that is not there."""
+    if device in ("cuda", "tensorrt"):
+        from kaname.runtimes.onnx import check_device
+
+        check_device(device)
 
 
 def _check_grpc(server: ServerSettings) -> None:

@@ -19,6 +19,7 @@ Bytes = Annotated[int, Meta(ge=0)]
 Millis = Annotated[float, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 RecordPolicy = Literal["sample", "drop", "block"]
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 SCOPE = r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|read|write|admin"
@@ -126,6 +127,15 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
 
+    memory_bytes: Bytes = 0
+    """Memory that models may take on this node, in equal shares for its workers; 0: half of what the machine has."""
+    device: Device = "auto"
+    """Where ONNX models run: `auto` (CUDA where there is one, else the processor), `cpu`, `cuda`, `tensorrt`."""
+    device_bytes: Bytes = 0
+    """Most of a device's memory that one session takes; 0: what there is."""
+    preload: Annotated[int, Meta(ge=0)] = 100
+    """Most versions that a change loads before it is in force (at the start: before the server is ready), beside pinned
+    ones and those whose predecessor is in memory; the others load when they are first asked."""
     threads: Count = 1
     """Intra-op threads of a session."""
     inline_us: float = 1_000.0
@@ -268,6 +278,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Largest absolute difference accepted between batched and single results when they are not bit-equal."""
     timeout_ms: Count = 30_000
     """Deadline of a request that names none."""
+    pinned: bool = False
+    """The version that answers is loaded before the server is ready and never makes room for others."""
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -82,11 +82,15 @@ class Stores:
         files = Files(root)
         return Declarations(self.models, self.database, self.clock, root, files.read, files.locate)
 
-    def snapshot(self) -> Snapshot:
-        """What a worker answers from, as of now; read from a replica that has all of it, where there is one."""
-        number, rows = self.models.snapshot_rows(self.models.seq())
-        models = tuple(ModelEntry(info=info, versions=tuple(versions)) for info, versions in rows)
-        return Snapshot(number=number, models=models, keys=tuple(self.keys.rows(number)))
+    def snapshot(self, before: Snapshot | None = None) -> Snapshot:
+        """What a worker answers from, as of now; read from a replica that has all of it, where there is one. What is as
+        it was `before` is neither read nor made anew."""
+        kept = {} if before is None else {entry.info.id: entry for entry in before.models}
+        known = {number: entry.info.etag for number, entry in kept.items()}
+        found = self.models.difference(known, self.models.seq())
+        kept |= {info.id: ModelEntry(info=info, versions=tuple(versions)) for info, versions in found.changed}
+        models = tuple(kept[number] for number in found.order)
+        return Snapshot(number=found.seq, models=models, keys=tuple(self.keys.rows(found.seq)))
 
     def snapshot_after(self, before: Snapshot) -> Snapshot:
         """The same; where only batch jobs were made or cancelled since `before`, that costs nothing."""
@@ -94,7 +98,7 @@ class Stores:
             number = journal.latest(conn)
             if not journal.touched(conn, before.number, but="batch."):
                 return msgspec.structs.replace(before, number=number)
-        return self.snapshot()
+        return self.snapshot(before)
 
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""

@@ -3,93 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
 
-from kaname.clock import ManualClock
-from kaname.errors import CorruptData, DeadlineExceeded, Unavailable
-from kaname.inference.lane import Lane
-from kaname.inference.residency import Residency, artefact_file
-from kaname.models.types import RuntimeChoice, VersionInfo
-from kaname.resilience.deadlines import Deadlines
-from kaname.runtimes.types import Profile, Session
+from kaname.errors import DeadlineExceeded, Unavailable
+from kaname.inference.residency import artefact_file
+from kaname.models.types import RuntimeChoice
 
-from .runtime import ROWS, Asked, RowRuntime
-
-
-def version(number: int) -> VersionInfo:
-    return VersionInfo(
-        id=number,
-        model="m",
-        model_id=1,
-        version=str(number),
-        status="deployed",
-        artefact="a" * 64,
-        source="onnx",
-        runtime="onnx",
-        signature=ROWS,
-        profile=Profile(rows=(1,), us=(1.0,), best_rows=4, exact=True, splits=True),
-        created_us=0,
-    )
-
-
-class House:
-    """A residency whose loads the test holds, counts and fails."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.go = threading.Event()
-        self.go.set()
-        self.opened: list[int] = []
-        self.inside = 0
-        self.most = 0
-        self.bad: set[int] = set()
-        self.sessions: dict[int, RowRuntime] = {}
-        loop = asyncio.get_running_loop()
-        self.deadlines = Deadlines(self.clock, loop)
-        self.residency = Residency(self.open, self.make_lane, self.deadlines)
-
-    def open(self, info: VersionInfo) -> Session:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        try:
-            self.opened.append(info.id)
-            assert self.go.wait(20)
-            if info.id in self.bad:
-                raise CorruptData("the file is damaged")
-            self.sessions[info.id] = RowRuntime()
-            return self.sessions[info.id]
-        finally:
-            self.inside -= 1
-
-    def make_lane(self, info: VersionInfo, session: Session) -> Lane:
-        loop = asyncio.get_running_loop()
-        return Lane(session, ROWS, best_rows=4, loop=loop, clock=self.clock, deadlines=self.deadlines)
-
-    def ask(self, info: VersionInfo, value: float = 1.0, ms: float = 0) -> Asked:
-        asked = Asked([[value, 0, 0]], as_table=True, clock=self.clock, ms=ms)
-        self.residency.submit(self.residency.of(info), asked.call)
-        return asked
-
-
-def run(scenario: Callable[[House], Awaitable[None]]) -> None:
-    async def main() -> None:
-        house = House()
-        await asyncio.wait_for(scenario(house), 20)
-        await house.residency.close()
-        house.deadlines.close()
-        await asyncio.sleep(0)
-        assert all(session.closed == 1 for session in house.sessions.values()), "a session was not released"
-
-    asyncio.run(main())
-
-
-async def ended(*asked: Asked) -> None:
-    while not all(one.call.done for one in asked):
-        await asyncio.sleep(0.0005)
+from .house import House, ended, run, version
+from .runtime import Asked
 
 
 def test_calls_wait_for_one_load() -> None:

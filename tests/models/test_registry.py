@@ -294,3 +294,31 @@ def test_a_setting_of_the_next_release_is_left_alone(world: World) -> None:
     assert world.models.overrides("iris") == {"limits.queue": 4, "of.the_next": 1}
     with pytest.raises(InvalidInput, match="no such setting"):
         world.models.override("iris", {"of.another": 1}, who="w")
+
+
+def test_the_difference_holds_what_has_changed(world: World) -> None:
+    """Everything for who knows nothing; then the model that was touched, and its place; deleted ones are gone."""
+    for name in ("b", "a", "c"):
+        world.add(name, 1)
+    everything = world.models.difference({})
+    assert [model.name for model, _ in everything.changed] == ["a", "b", "c"]
+    assert everything.changed == world.models.snapshot_rows()[1]
+    known = {model.id: model.etag for model, _ in everything.changed}
+    assert world.models.difference(known).changed == []
+    world.models.tag("b", "1", add=["dear"], who="ann")
+    world.models.set_loaded("c", False, who="ann")
+    world.models.delete("c", who="ann")
+    found = world.models.difference(known)
+    assert [(model.name, versions[0].tags) for model, versions in found.changed] == [("b", ("dear",))]
+    assert found.order == [everything.order[0], everything.order[1]]
+    assert found.seq > everything.seq
+
+
+def test_versions_are_counted(world: World) -> None:
+    """By the model's number, archived ones too."""
+    world.add("a", 1)
+    world.add("a", 2)
+    world.add("b", 1)
+    world.models.archive("a", "2", who="ann")
+    counts = world.models.version_counts()
+    assert [counts[world.models.get(name).id] for name in ("a", "b")] == [2, 1]

@@ -174,6 +174,19 @@ def nodes(folder: Folder = None, as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=LOOK)
+def residency(
+    model: Annotated[str | None, typer.Argument(help="Only versions of this model.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every version that was ever asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is in memory: bytes, loads, last use, and why versions left."""
+    from kaname.cli.objects import Chosen
+    from kaname.cli.residency import run
+
+    run(Chosen.folder, model, everything=everything, as_json=as_json)
+
+
+@app.command(rich_help_panel=LOOK)
 def settings(
     folder: Folder = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,

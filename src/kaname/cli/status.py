@@ -45,7 +45,8 @@ def report(project: Project) -> Report:
     """What is known of `project`; opens its registry and asks its server."""
     with objects.stores_of(project) as stores:
         models = stores.models
-        lines = [_line(model, len(models.versions(model.id))) for model in models.list()]
+        counts = models.version_counts()
+        lines = [_line(model, counts.get(model.id, 0)) for model in models.list()]
         journal = models.seq()
     return Report(
         project=str(project.root),

@@ -65,6 +65,25 @@ class Lane:
         self._running = False
         self._alarm: asyncio.TimerHandle | None = None
         self._on_idle: Callable[[], None] | None = None
+        self._holds = 0
+        self.used_ns = clock.monotonic_ns()
+        """When it was last asked."""
+        self.runs = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is in the lane, or a stream beside it."""
+        return bool(self._pending or self._scheduled or self._running or self._holds)
+
+    def hold(self) -> None:
+        """Use the session beside the lane: it is not closed before `let_go`."""
+        self._holds += 1
+
+    def let_go(self) -> None:
+        """The end of one `hold`."""
+        self._holds -= 1
+        self.used_ns = self._clock.monotonic_ns()
+        self._rest()
 
     @property
     def session(self) -> Session:
@@ -138,7 +157,7 @@ class Lane:
         if self._pending:
             if not (self._scheduled or self._running):
                 self._schedule()
-        elif self._on_idle is not None and not self._running:
+        elif self._on_idle is not None and not self._running and not self._holds:
             on_idle, self._on_idle = self._on_idle, None
             on_idle()
 
@@ -147,7 +166,7 @@ class Lane:
         pending, best = self._pending, self._best_rows
         calls: list[Call] = []
         rows = waited = 0
-        now = self._clock.monotonic_ns()
+        now = self.used_ns = self._clock.monotonic_ns()
         while pending:
             call = pending[0]
             if call.done or call.gone:
@@ -168,6 +187,7 @@ class Lane:
         """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
         now = self._clock.monotonic_ns
         calls = batch.calls
+        self.runs += 1
         began = gathered = now()
         try:
             inputs, cells = self._gather(calls)

@@ -1,75 +1,83 @@
-"""Which versions are in memory: loading, warming, counting who uses them, releasing."""
+"""Which versions are in memory: loaded once, measured, leased while they are used, released after the last call."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from kaname.call import Call, Outcome
+from kaname.clock import Clock
 from kaname.errors import KanameError, Unavailable
 from kaname.inference.lane import Lane
+from kaname.inference.ledger import Ledger
+from kaname.inference.resident import Resident
+from kaname.inference.room import Room
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Session
 
 LOG = logging.getLogger("kaname.residency")
 
-OpenSession = Callable[[VersionInfo], Session]
-"""Load and warm one version; slow, called on a thread, one at a time."""
 MakeLane = Callable[[VersionInfo, Session], Lane]
 
 
-class Resident:
-    """One version as this worker knows it: absent, loading, ready (it has a lane) or failed.
+class Loader(Protocol):
+    """Opens sessions."""
 
-    Paths composed for requests keep it for as long as they live; `wanted` says whether it is to stay in memory.
-    """
+    def size(self, info: VersionInfo) -> int:
+        """Bytes that a session is expected to take; 0: no idea. Cheap: called on the loop."""
 
-    __slots__ = ("_waiting", "error", "info", "lane", "loading", "wanted")
+    def prepare(self, info: VersionInfo) -> None:
+        """Import the library that the version's runtime needs; on the thread that loads."""
 
-    def __init__(self, info: VersionInfo) -> None:
-        self.info = info
-        self.lane: Lane | None = None
-        self.error: KanameError | None = None
-        self.loading: asyncio.Task[None] | None = None
-        self.wanted = True
-        self._waiting: dict[Call, None] = {}
+    def open(self, info: VersionInfo) -> Session:
+        """A session of the version, verified and warm; slow, on the thread that loads."""
 
-    @property
-    def waited_for(self) -> bool:
-        """Whether a call waits for the load."""
-        return bool(self._waiting)
 
-    def wait(self, call: Call) -> None:
-        """Keep `call` until the load is over; one that ends before, at its deadline, is let go of at once."""
-        self._waiting[call] = None
-        call.back(self._forget)
+class Loaded(NamedTuple):
+    """A session, what it left in memory, and how long it took."""
 
-    def _forget(self, call: Call, outcome: Outcome) -> Outcome:
-        self._waiting.pop(call, None)
-        return outcome
-
-    def release(self) -> list[Call]:
-        """The calls that wait, in order; they wait no longer."""
-        waiting, self._waiting = self._waiting, {}
-        return list(waiting)
+    session: Session
+    bytes: int
+    load_ns: int
 
 
 class Residency:
-    """The versions of one worker. Loads run on a thread one after the other; everything else on the loop.
+    """The versions of one worker. Loads run on a thread one after the other, in the order in which they were asked
+    for; everything else on the loop.
 
-    What is in memory is found here until it is released: a version that becomes unwanted while it loads, or that a
-    late call over an old path brings back, is released after the calls that wait for it.
+    A version is loaded when it is first asked and stays until others need its room (`eviction`) or it is no longer
+    wanted. What is known of it is found here until it is released: a version that becomes unwanted while it loads, or
+    that a late call over an old path brings back, is released after the calls that wait for it.
     """
 
-    def __init__(self, open_session: OpenSession, make_lane: MakeLane, deadlines: Deadlines) -> None:
-        self._open = open_session
+    def __init__(
+        self,
+        loader: Loader,
+        make_lane: MakeLane,
+        deadlines: Deadlines,
+        clock: Clock,
+        *,
+        budget: int,
+        ledger: Ledger | None = None,
+        loaded: Callable[[Room, float], None] = lambda _, __: None,
+    ) -> None:
+        """`budget`: bytes that all sessions together may take. `loaded` is told of every load, and its seconds."""
+        self._loader = loader
         self._make_lane = make_lane
         self._deadlines = deadlines
+        self._clock = clock
+        self._told = loaded
         self._residents: dict[int, Resident] = {}
+        self._prepared: set[str] = set()
         self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self.room = Room(budget, clock)
+        self.ledger = ledger or Ledger()
         self.loads = 0
 
     def of(self, info: VersionInfo) -> Resident:
@@ -83,6 +91,12 @@ class Residency:
         resident.wanted = True
         return resident
 
+    def has_room(self, info: VersionInfo) -> bool:
+        """Whether the version could be loaded without another one leaving."""
+        known = self._residents.get(info.id)
+        expected = self._loader.size(info) if known is None else self._expected(known)
+        return self.room.used + expected <= self.room.budget
+
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version is in memory."""
         resident = self._residents.get(info.id)
@@ -90,7 +104,7 @@ class Residency:
 
     def submit(self, resident: Resident, call: Call) -> None:
         """The infer step: hand the call to the version's lane, loading the version first if need be."""
-        resident = self._residents.setdefault(resident.info.id, resident)  # it may have been released meanwhile
+        resident = self._present(resident)
         if resident.lane is not None:
             resident.lane.submit(call)
         elif resident.error is not None:
@@ -100,6 +114,10 @@ class Residency:
             call.back(self._unwatch)
             resident.wait(call)
             self._begin(resident)
+
+    def _present(self, resident: Resident) -> Resident:
+        """The resident that is found here: a path's own may have been released meanwhile."""
+        return self._residents.setdefault(resident.info.id, resident)
 
     def _unwatch(self, call: Call, outcome: Outcome) -> Outcome:
         self._deadlines.forget(call)
@@ -117,31 +135,91 @@ class Residency:
         for resident in residents:
             if resident.lane is None:
                 resident.error = None
-                await asyncio.shield(self._begin(resident))  # whoever gives up leaves no session behind
+                await self._loaded(resident)
         return {resident.info.id: resident.error for resident in residents if resident.error is not None}
+
+    async def lease(self, resident: Resident) -> Lane:
+        """The lane of a version, loaded if need be and held: `let_go` of it. Raises why it cannot be loaded."""
+        resident = self._present(resident)
+        while resident.lane is None:
+            if resident.error is not None:
+                raise resident.error
+            await self._loaded(resident)
+        resident.lane.hold()
+        return resident.lane
+
+    async def _loaded(self, resident: Resident) -> None:
+        resident.needed += 1
+        try:
+            await asyncio.shield(self._begin(resident))  # whoever gives up leaves no session behind
+        finally:
+            resident.needed -= 1
 
     async def _load(self, resident: Resident) -> None:
         async with self._turn:
-            if resident.wanted or resident.waited_for:
+            if resident.waited_for and resident.lane is None:
                 await self._bring(resident)
-        resident.loading = None
-        for call in resident.release():
-            if resident.lane is not None:
-                resident.lane.submit(call)
+            resident.loading = None
+            for call in resident.release():
+                if resident.lane is not None:
+                    resident.lane.submit(call)
+                else:
+                    assert resident.error is not None
+                    call.fail(resident.error)
+            if not resident.wanted:
+                self._drop(resident)
             else:
-                assert resident.error is not None
-                call.fail(resident.error)
-        if not resident.wanted:
-            self._drop(resident)
+                await self._settle(resident)
 
     async def _bring(self, resident: Resident) -> None:
         try:
-            session = await asyncio.to_thread(self._open, resident.info)
-            resident.lane = self._make_lane(resident.info, session)
-            self.loads += 1
+            await self._load_into_room(resident)
         except Exception as error:  # noqa: BLE001  (one version's failure takes no other down)
             resident.error = _load_error(resident.info, error)
-            LOG.error("%s@%s: %s", resident.info.model, resident.info.version, resident.error)
+            LOG.error("%s: %s", resident.name, resident.error)
+
+    async def _load_into_room(self, resident: Resident) -> None:
+        loop = asyncio.get_running_loop()
+        await self.room.make(self._expected(resident), resident, lambda: resident.waited_for)
+        if not resident.waited_for:
+            return
+        loaded = await loop.run_in_executor(self._thread, self._open, resident.info)
+        try:
+            self.room.check(resident, loaded.bytes)
+            lane = self._make_lane(resident.info, loaded.session)
+        except Exception:
+            loaded.session.close()
+            raise
+        self.room.enter(resident, lane, loaded.bytes, loaded.load_ns)
+        self.loads += 1
+        self._told(self.room, loaded.load_ns / 1e9)
+
+    def _expected(self, resident: Resident) -> int:
+        return resident.bytes or self._loader.size(resident.info)
+
+    def _open(self, info: VersionInfo) -> Loaded:
+        """On the thread that loads."""
+        self.ledger.tidy()
+        if info.runtime not in self._prepared:
+            self.ledger.import_library(lambda: self._loader.prepare(info))
+            self._prepared.add(info.runtime)
+        began = self._clock.monotonic_ns()
+        session, size = self.ledger.measure(lambda: self._loader.open(info))
+        return Loaded(session, size, self._clock.monotonic_ns() - began)
+
+    async def _settle(self, resident: Resident) -> None:
+        """Where a session took more than was expected, others make room afterwards."""
+        if resident.lane is not None:
+            await self.room.make(0, resident, lambda: resident.lane is not None)
+
+    def pin(self, ids: set[int]) -> None:
+        """These versions, and no others, never make room once they are in memory."""
+        self.room.pinned = ids
+
+    def forgive(self) -> None:
+        """Let the next call try again what could not be loaded: something has changed since."""
+        for resident in self._residents.values():
+            resident.error = None
 
     def keep(self, ids: set[int]) -> None:
         """Release every version that is not in `ids`, after its last call; one that loads as soon as it has loaded."""
@@ -152,19 +230,23 @@ class Residency:
 
     def _drop(self, resident: Resident) -> None:
         del self._residents[resident.info.id]
-        lane, resident.lane, resident.error, resident.wanted = resident.lane, None, None, False
-        if lane is not None:
-            lane.close_when_idle()
+        resident.error, resident.wanted = None, False
+        self.room.leave(resident)
 
     def ready(self) -> list[VersionInfo]:
         """The versions that are in memory."""
-        return [resident.info for resident in self._residents.values() if resident.lane is not None]
+        return [resident.info for resident in self.room.inside.values()]
+
+    def known(self) -> list[Resident]:
+        """Every version that was ever asked and is still wanted."""
+        return list(self._residents.values())
 
     async def close(self) -> None:
         """Release everything."""
         while loading := [resident.loading for resident in self._residents.values() if resident.loading is not None]:
             await asyncio.wait(loading)
         self.keep(set())
+        self._thread.shutdown(wait=False)
 
 
 def _load_error(info: VersionInfo, error: Exception) -> KanameError:

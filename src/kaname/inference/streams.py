@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from kaname.call import Answer, Call, Outcome, Outputs, Step, as_error
-from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded, Unavailable
+from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
 from kaname.inference.gather import gather_for, strict_context
-from kaname.inference.residency import Residency, Resident
+from kaname.inference.lane import Lane
+from kaname.inference.residency import Residency
+from kaname.inference.resident import Resident
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Session, Streaming
 from kaname.signature import Signature
@@ -58,23 +60,30 @@ class Streams:
         return stream
 
     async def _begin(self, call: Call, resident: Resident) -> None:
+        lane = None
         try:
-            failed = {} if resident.lane is not None else await self._residency.load([resident.info])
-            if resident.info.id in failed:
-                raise failed[resident.info.id]
-            if resident.lane is None:
-                raise Unavailable("the version is being unloaded", where=resident.info.model, retry_after_s=1.0)
-            session = _streaming(resident.lane.session, resident)
+            lane = await self._residency.lease(resident)
+            session = _streaming(lane.session, resident)
             if len(self._threads) >= self._most:
                 found = f"{len(self._threads)} streams in progress"
                 raise Overloaded("no more streams at once", found=found, retry_after_s=1.0)
         except Exception as error:  # noqa: BLE001  (the guard: this request only)
+            if lane is not None:
+                lane.let_go()
             call.fail(as_error(error))
             return
         run = _Run(call, session, resident.info.signature, self._loop, lambda: self._closing)
-        thread = threading.Thread(target=run, name=f"stream-{resident.info.model}", daemon=True)
+        self._start(run, lane, f"stream-{resident.info.model}")
+
+    def _start(self, run: _Run, lane: Lane, name: str) -> None:
+        thread = threading.Thread(target=run, name=name, daemon=True)
         self._threads.add(thread)
-        run.over = lambda: self._threads.discard(thread)
+
+        def over() -> None:
+            self._threads.discard(thread)
+            lane.let_go()
+
+        run.over = over
         thread.start()
 
     def _forget(self, call: Call, outcome: Outcome) -> Outcome:

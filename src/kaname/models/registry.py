@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, select
 
@@ -37,6 +37,18 @@ ModelList = list[ModelInfo]
 VersionList = list[VersionInfo]
 ChangeList = list[journal.Change]
 SnapshotRows = tuple[int, list[tuple[ModelInfo, VersionList]]]
+FEW = 200
+"""Changed models that are read one by one; of more, everything is read at once."""
+
+
+class Difference(NamedTuple):
+    """What has changed in the registry: the journal's number, all models' numbers by name, and those that are new or
+    other than they were."""
+
+    seq: int
+    order: list[int]
+    changed: list[tuple[ModelInfo, VersionList]]
+
 
 _UNUSED_S = 3600.0
 _IMPORTS = "import-"
@@ -92,6 +104,11 @@ class Models:
             model = store.model_row(conn, ref)
             return store.versions_of(conn, model)
 
+    def version_counts(self) -> dict[int, int]:
+        """How many versions each model has, by its number."""
+        with self._database.read() as conn:
+            return store.version_counts(conn)
+
     def version(self, ref: Ref, version: str) -> VersionInfo:
         """One version."""
         with self._database.read() as conn:
@@ -115,6 +132,22 @@ class Models:
             seq = journal.latest(conn)
             versions = store.running_versions(conn)
             return seq, [(model, versions[model.id]) for model in self._all(conn)]
+
+    def difference(self, known: Mapping[int, str], number: int | None = None) -> Difference:
+        """The same, but only of models whose etag is not the one in `known`, by their numbers."""
+        with self._database.read_from(number) as conn:
+            seq = journal.latest(conn)
+            rows = list(conn.execute(select(store.models).order_by(store.models.c.name)))
+            changed = [row for row in rows if known.get(row.id) != etag_of(row)]
+            if len(changed) > FEW:
+                answers, versions = store.answers(conn), store.running_versions(conn)
+            else:
+                answers, versions = {}, {}
+                for row in changed:
+                    answers |= store.answers(conn, row.id)
+                    versions[row.id] = [v for v in store.versions_of(conn, row) if v.status != "archived"]
+            read = [(self._info(row, answers), versions[row.id]) for row in changed]
+            return Difference(seq, [row.id for row in rows], read)
 
     # --- versions come -------------------------------------------------------------------------------------
 

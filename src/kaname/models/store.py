@@ -192,6 +192,12 @@ def running_versions(conn: Connection) -> dict[int, list[VersionInfo]]:
     return found
 
 
+def version_counts(conn: Connection) -> dict[int, int]:
+    """How many versions each model has, archived ones too, by the model's number."""
+    query = select(versions.c.model_id, func.count()).group_by(versions.c.model_id)
+    return {row[0]: row[1] for row in conn.execute(query)}
+
+
 def history(conn: Connection, model_id: int) -> list[Row[Any]]:
     """The model's promotions, the one that answers first; rows of `id` (the promotion's), `version_id`, `version`."""
     return list(conn.execute(_HISTORY.where(promotions.c.model_id == model_id)))

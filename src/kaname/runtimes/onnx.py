@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 import onnxruntime as ort
 
 from kaname.errors import CorruptData, InvalidInput
+from kaname.runtimes.devices import CPU, device_of, providers
 from kaname.runtimes.types import SessionOptions
+from kaname.settings import Device
 from kaname.signature import Signature
 from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
 
@@ -41,6 +44,12 @@ Convert = Callable[[Tensor], Tensor]
 MOST_BOUND = 64 * 1024
 """Bytes of a row up to which copying it into a bound buffer is cheaper than naming it anew."""
 
+_IDENTITY = (
+    b'\x08\x08\x12\x00:/\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01iZ\x0b\n\x01x\x12\x06\n\x04\x08\x01\x12\x00'
+    b"b\x0b\n\x01y\x12\x06\n\x04\x08\x01\x12\x00B\x04\n\x00\x10\x11"
+)
+"""The smallest model: a number in, the same out."""
+
 
 class OnnxSession:
     """One loaded ONNX file; adapts dtypes and shapes where the file's differ from the signature's.
@@ -49,10 +58,11 @@ class OnnxSession:
     model); every other size through `run` with names prepared beforehand.
     """
 
-    __slots__ = ("_bound", "_file_outputs", "_inner", "_inputs", "_names", "_outputs", "_session", "_wanted")
+    __slots__ = ("_bound", "_file_outputs", "_inner", "_inputs", "_names", "_outputs", "_session", "_wanted", "device")
 
-    def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
+    def __init__(self, session: ort.InferenceSession, signature: Signature, asked: Device = "auto") -> None:
         self._session = session
+        self.device = device_of(asked, session.get_providers())
         # The public `run` validates names again at every call (2 µs); the object below it does the work.
         self._inner: Any = getattr(session, "_sess", session)
         inputs = {spec.name: spec for spec in _specs(session.get_inputs())}
@@ -124,13 +134,28 @@ class _Bound:
 
 
 class OnnxRuntime:
-    """Opens ONNX files with the CPU provider, or CUDA where onnxruntime has it."""
+    """Opens ONNX files, on the device that the options say."""
 
     name = "onnx"
 
+    def __init__(self) -> None:
+        _begin()
+
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> OnnxSession:
         """See `Runtime.open`."""
-        return OnnxSession(_load(path, options), signature)
+        return OnnxSession(_load(path, options), signature, options.device)
+
+
+@cache
+def _begin() -> None:
+    """Let the library make what all sessions share (1.4 MB), so that it is not weighed as a part of the first one."""
+    ort.InferenceSession(_IDENTITY, providers=[CPU])
+
+
+def check_device(device: Device) -> None:
+    """Raise Unavailable where sessions cannot run on `device`."""
+    names, _ = providers(device, ort.get_available_providers())
+    device_of(device, ort.InferenceSession(_IDENTITY, providers=names).get_providers())
 
 
 def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -153,15 +178,11 @@ def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
     # Spinning threads of one worker would take the cores of the others.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    names, each = providers(options.device, ort.get_available_providers(), options.device_bytes)
     try:
-        return ort.InferenceSession(os.fspath(path), settings, providers=_providers())
+        return ort.InferenceSession(os.fspath(path), settings, providers=names, provider_options=each)
     except Exception as error:  # onnxruntime has a dozen unrelated classes
         raise CorruptData(f"onnxruntime cannot load {path.name}: {error}", where=str(path)) from error
-
-
-def _providers() -> list[str]:
-    there = ort.get_available_providers()
-    return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in there]
 
 
 def _specs(nodes: Sequence[Any]) -> list[TensorSpec]:
@@ -195,7 +216,7 @@ def _can_bind(
     return (
         signature.batched
         and hasattr(session, "_sess")
-        and session.get_providers() == ["CPUExecutionProvider"]
+        and session.get_providers() == [CPU]
         and bool(ins)
         and all(s.datatype != "BYTES" and s.shape and -1 not in s.shape[1:] for s in (*ins, *outs))
         and all(s.shape[0] in (-1, 1) for s in (*ins, *outs))

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from kaname.settings import Device, InferenceSettings
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
@@ -45,6 +46,15 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int = 1
     """Intra-op threads; with one, batched results equal single ones bit for bit for float models."""
+    device: Device = "auto"
+    """Where ONNX models run."""
+    device_bytes: int = 0
+    """Most of the device's memory that a session takes; 0: what there is."""
+
+
+def session_options(settings: InferenceSettings) -> SessionOptions:
+    """How sessions use the machine by a project's settings."""
+    return SessionOptions(threads=settings.threads, device=settings.device, device_bytes=settings.device_bytes)
 
 
 class Runtime(Protocol):
@@ -65,7 +75,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     `rows[i]` rows took `us[i]` microseconds per run (median). `best_rows` minimises time per row.
     `exact`: every output of a batch equals, bit for bit, that of its rows alone. `splits`: outputs have one
-    row per input row and rows do not influence each other beyond rounding.
+    row per input row and rows do not influence each other beyond rounding. `session_bytes`: what a session left in
+    memory; 0: not measured. `device`: where it ran.
     """
 
     rows: tuple[int, ...]
@@ -73,6 +84,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     best_rows: int
     exact: bool
     splits: bool
+    session_bytes: int = 0
+    device: Device = "cpu"
 
     def us_at(self, rows: int) -> float:
         """Microseconds of one run with `rows` rows: interpolated between, extrapolated beyond the measured sizes."""

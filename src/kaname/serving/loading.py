@@ -12,7 +12,7 @@ from kaname.errors import Unavailable
 from kaname.inference.gather import gather_for, strict_context
 from kaname.inference.residency import artefact_file
 from kaname.models.types import VersionInfo
-from kaname.runtimes.catalog import open_session
+from kaname.runtimes.catalog import open_session, runtime_of
 from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
 from kaname.serving.json_input import JsonInput
@@ -32,12 +32,22 @@ class ArtefactLoader:
         hold: Callable[[str], Held],
         guarded: Callable[[int], AbstractContextManager[None]],
         quarantined: Callable[[], frozenset[int]],
+        options: SessionOptions,
     ) -> None:
         self._hold = hold
+        self._options = options
         self._guarded = guarded
         self._quarantined = quarantined
 
-    def open(self, info: VersionInfo, threads: int) -> Session:
+    def size(self, info: VersionInfo) -> int:
+        """What a session took when the version was imported."""
+        return info.profile.session_bytes
+
+    def prepare(self, info: VersionInfo) -> None:
+        """Import the library of the version's runtime."""
+        runtime_of(info.runtime)
+
+    def open(self, info: VersionInfo) -> Session:
         """A session that has answered the version's own sample."""
         self._refuse_quarantined(info)
         with self._guarded(info.id):
@@ -45,7 +55,7 @@ class ArtefactLoader:
             held = self._hold(info.artefact)
             try:
                 path = artefact_file(held.folder, info)
-                session = open_session(info.runtime, path, info.signature, SessionOptions(threads=threads))
+                session = open_session(info.runtime, path, info.signature, self._options)
                 warm(session, info)
             except BaseException:
                 held.release()

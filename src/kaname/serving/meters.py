@@ -9,6 +9,7 @@ from kaname.call import Answer, Call, Outcome, Target
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.inference.lane import Ran
+from kaname.inference.room import Room
 from kaname.serving.predict import Meter
 from kaname.telemetry.metrics import LATENCY_S, ROWS, Counter, Metrics
 
@@ -87,6 +88,25 @@ class VersionMeters:
             counter = self._metrics.counter("kaname_requests_total", "Requests, by outcome.", code=code, **self._labels)
             self._errors[code] = counter
         return counter
+
+
+class ResidencyMeters:
+    """What is in memory, as of the last load."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._bytes = metrics.gauge("kaname_resident_bytes", "Memory of the versions that are loaded.")
+        self._versions = metrics.gauge("kaname_resident_versions", "Versions that are loaded.")
+        self._evictions = metrics.counter("kaname_evictions_total", "Versions that made room for others.")
+        self._seconds = metrics.histogram("kaname_load_seconds", "Time to load a version.", LATENCY_S)
+        self._evicted = 0
+
+    def loaded(self, room: Room, seconds: float) -> None:
+        """Count a load."""
+        self._seconds.observe(seconds)
+        self._bytes.set(room.used)
+        self._versions.set(len(room.inside))
+        self._evictions.add(room.evictions - self._evicted)
+        self._evicted = room.evictions
 
 
 class DoorMeters:

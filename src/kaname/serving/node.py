@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import islice
 from typing import Protocol
-
-import msgspec
 
 from kaname.access.lease import TokenCheck
 from kaname.access.limiter import TokenBucket
 from kaname.access.principals import Buckets, Principals
 from kaname.call import Handler, Principal, Target
 from kaname.clock import Clock
-from kaname.errors import NotFound, Unavailable
 from kaname.ids import IdSource
 from kaname.inference.cache.fleet import Remote
 from kaname.inference.cache.step import ResultCache
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
-from kaname.inference.residency import Residency, Resident
+from kaname.inference.residency import Loader, Residency
+from kaname.inference.resident import Resident
 from kaname.inference.streams import Streams
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.memory import machine_bytes
 from kaname.runtimes.types import Profile, Session
 from kaname.serving.asgi import AsgiReply
 from kaname.serving.caching import Caches
+from kaname.serving.directory import Directory
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
-from kaname.serving.meters import DoorMeters, VersionMeters
+from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
 from kaname.serving.predict import Admission
+from kaname.serving.preload import Answers, preload
 from kaname.serving.routes import Router
-from kaname.serving.snapshot import ModelEntry, Snapshot
+from kaname.serving.snapshot import ModelEntry, Snapshot, without_promotions
 from kaname.serving.tfs.labels import labelled
 from kaname.settings import ModelConfig, Recording, Settings
 from kaname.signature import Signature
@@ -48,13 +50,6 @@ class Record(Protocol):
 
     def handler(self, target: Target, signature: Signature, recording: Recording) -> Handler:
         """The handler to push on every call of the version."""
-
-
-class Loader(Protocol):
-    """Opens sessions; slow, called on a thread."""
-
-    def open(self, info: VersionInfo, threads: int) -> Session:
-        """A session of the version, verified and warm."""
 
 
 class Progress(Protocol):
@@ -121,7 +116,6 @@ class Node:
         self.metrics = metrics
         self.door_meters = DoorMeters(metrics)
         self._record = record
-        self._loader = loader
         self._buckets = buckets
         self._progress = progress
         self._check = check
@@ -132,10 +126,18 @@ class Node:
         self._meters: dict[int, VersionMeters] = {}
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
-        self.residency = Residency(self._open, self._make_lane, self._deadlines)
+        self.residency = Residency(
+            loader,
+            self._make_lane,
+            self._deadlines,
+            clock,
+            budget=(settings.inference.memory_bytes or machine_bytes() // 2) // settings.server.workers,
+            loaded=ResidencyMeters(metrics).loaded,
+        )
         self._caches = Caches(metrics, self._deadlines, remote)
         self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
+        self._directory = Directory(self.snapshot)
         self._bringing: asyncio.Task[None] | None = None
         self._router = Router(self)
         self._asked: dict[tuple[str, str | None, int], Endpoint] = {}
@@ -144,6 +146,7 @@ class Node:
         self._wanted: set[int] = set()
         self._promoted: set[int] = set()
         self._asked_now: set[int] = set()
+        self._answers: Answers = {}
 
     # --- snapshots --------------------------------------------------------------------------------------
 
@@ -157,7 +160,7 @@ class Node:
         for entry in snapshot.models:
             for version in entry.versions:
                 self._configs[version.id] = entry.info.config
-        self._switch(_without_promotions(snapshot, self.snapshot))
+        self._switch(without_promotions(snapshot, self.snapshot))
         if self._bringing is None or self._bringing.done():
             self._bringing = asyncio.get_running_loop().create_task(self._bring())
 
@@ -169,7 +172,7 @@ class Node:
     async def _bring(self) -> None:
         while self.snapshot is not self._newest:
             snapshot = self._newest
-            await self.residency.load(v for entry in snapshot.models for v in self._needed(entry))
+            await self._load(snapshot)
             if snapshot is not self._newest:
                 continue
             self.gate.prepare(snapshot.number, lambda: self._switch(self._activated(snapshot)))  # noqa: B023  (called before the next turn)
@@ -183,6 +186,21 @@ class Node:
             used = {v.id for e in snapshot.models if e.info.loaded for v in e.versions}
             self.residency.keep(used & self._wanted)
 
+    async def _load(self, snapshot: Snapshot) -> None:
+        """Bring into memory what is to be warm when the snapshot comes into force."""
+        residency = self.residency
+        wanted = preload(snapshot, self._answers, residency.is_ready)
+        answering = {info.id for info in wanted.answers.values()}
+        self._wanted |= answering
+        self._promoted |= answering
+        residency.pin(wanted.pinned)
+        residency.forgive()
+        await residency.load(wanted.first)
+        fitting = filter(residency.has_room, wanted.fresh)
+        for info in islice(fitting, self.settings.inference.preload):
+            await residency.load([info])
+        self._answers = wanted.answers
+
     def _forget_superseded(self, snapshot: Snapshot) -> None:
         """What answered stays in memory while a rollback may return to it, and no longer, unless requests name it."""
         stay = set()
@@ -194,7 +212,7 @@ class Node:
     def _activated(self, snapshot: Snapshot) -> Snapshot:
         """What answers once `snapshot` is activated: its promotions, and what needs no loading as of the newest one
         (a key revoked meanwhile stays revoked)."""
-        return snapshot if snapshot is self._newest else _without_promotions(self._newest, snapshot)
+        return snapshot if snapshot is self._newest else without_promotions(self._newest, snapshot)
 
     def _switch(self, snapshot: Snapshot) -> None:
         """Answer from `snapshot`: one request is answered by the old or the new one, never by both."""
@@ -206,21 +224,12 @@ class Node:
             check=self._check,
         )
         self.snapshot = snapshot
+        self._directory = Directory(snapshot)
         self._caches.keep(snapshot)
         self._router = Router(self)
         self._asked.clear()
         self._asked_now.clear()
         self.gate.swap(self._router.find)
-
-    def _needed(self, entry: ModelEntry) -> list[VersionInfo]:
-        """The promoted version, and those that requests have named before."""
-        if not entry.info.loaded:
-            return []
-        promoted = entry.promoted
-        if promoted is not None:
-            self._wanted.add(promoted.id)
-            self._promoted.add(promoted.id)
-        return [version for version in entry.versions if version.id in self._wanted]
 
     def want(self, info: VersionInfo) -> Resident:
         """The resident of a version that is about to be asked."""
@@ -257,31 +266,16 @@ class Node:
 
     def entry(self, ref: str) -> ModelEntry:
         """A model by name or number. Raises NotFound, which names similar ones."""
-        for entry in self.snapshot.models:
-            if entry.info.name == ref or str(entry.info.id) == ref:
-                return entry
-        raise NotFound("no such model", where="model", found=ref, expected=_similar(ref, self.snapshot))
+        return self._directory.entry(ref)
 
     def name_of(self, ref: str) -> str:
         """The name of a model called by name or number; what it was called, where there is no such model."""
-        return next((e.info.name for e in self.snapshot.models if ref in (e.info.name, str(e.info.id))), ref)
+        found = self._directory.find(ref)
+        return ref if found is None else found.info.name
 
     def version(self, ref: str, version: str | None) -> VersionInfo:
-        """A version by name, or the promoted one. Raises NotFound, or Unavailable when the model is unloaded or
-        nothing has been promoted."""
-        entry = self.entry(ref)
-        if not entry.info.loaded:
-            raise Unavailable("the model is unloaded", where=entry.info.name, expected="a load of the model first")
-        if version is None:
-            promoted = entry.promoted
-            if promoted is None:
-                raise Unavailable("no version of this model has been promoted", where=entry.info.name)
-            return promoted
-        found = entry.version(version)
-        if found is None:
-            names = ", ".join(v.version for v in entry.versions)
-            raise NotFound("no such version", where=f"{entry.info.name} version", found=version, expected=names)
-        return found
+        """A version by name, or the promoted one. Raises what `Directory.version` does."""
+        return self._directory.version(ref, version)
 
     def events(self, path: str, ref: str, version: str | None) -> Endpoint:
         """The endpoint of a model whose answers come piece by piece, under the URL `path`."""
@@ -329,9 +323,6 @@ class Node:
 
     # --- lanes ------------------------------------------------------------------------------------------
 
-    def _open(self, info: VersionInfo) -> Session:
-        return self._loader.open(info, self.settings.inference.threads)
-
     def _make_lane(self, info: VersionInfo, session: Session) -> Lane:
         config = self.config_of(info)
         meters = self.meters_of(info)
@@ -372,27 +363,3 @@ def batch_rows(profile: Profile, config: ModelConfig) -> int:
     may_batch = profile.splits and (profile.exact or config.batch_tolerance is not None)
     best = profile.best_rows if may_batch else 1
     return best if config.max_batch_rows is None else min(best, config.max_batch_rows)
-
-
-def _without_promotions(newer: Snapshot, present: Snapshot) -> Snapshot:
-    """The newer snapshot, but with each model answered by the version that answers now."""
-    now = {entry.info.id: entry for entry in present.models}
-    entries = []
-    for entry in newer.models:
-        old = now.get(entry.info.id)
-        if old is not None and old.promoted is not None and old.info.promoted != entry.info.promoted:
-            info = msgspec.structs.replace(entry.info, promoted=old.info.promoted)
-            kept = () if entry.version(old.promoted.version) else (old.promoted,)
-            entry = ModelEntry(info=info, versions=entry.versions + kept)
-        entries.append(entry)
-    return Snapshot(number=present.number, models=tuple(entries), keys=newer.keys)
-
-
-def _similar(ref: str, snapshot: Snapshot) -> str:
-    from difflib import get_close_matches
-
-    names = [entry.info.name for entry in snapshot.models]
-    close = get_close_matches(ref, names, n=3, cutoff=0.5)
-    if close:
-        return "perhaps " + " or ".join(close)
-    return "one of " + ", ".join(names[:10]) if names else "a model: none has been added yet"

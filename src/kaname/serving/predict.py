@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from kaname.call import Call, Handler, Handlers, Outcome, Step
 from kaname.errors import Overloaded, RateLimited
-from kaname.inference.residency import Residency, Resident
+from kaname.inference.residency import Residency
+from kaname.inference.resident import Resident
 from kaname.settings import Limits
 
 Meter = Handler

@@ -11,7 +11,8 @@ from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
 from kaname.inference.cache.step import ResultCache
-from kaname.inference.residency import Residency, Resident
+from kaname.inference.residency import Residency
+from kaname.inference.resident import Resident
 from kaname.inference.streams import Streams
 from kaname.models.types import VersionInfo
 from kaname.serving.caching import MarkingCodec

@@ -90,6 +90,27 @@ def _known(value: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
     }
 
 
+def without_promotions(newer: Snapshot, present: Snapshot) -> Snapshot:
+    """The newer snapshot, but with each model answered by the version that answers now."""
+    now = {entry.info.id: entry for entry in present.models}
+    entries = []
+    for entry in newer.models:
+        old = now.get(entry.info.id)
+        if old is not None and old is not entry and old.info.promoted not in (None, entry.info.promoted):
+            entry = _answered_by(entry, old)
+        entries.append(entry)
+    return Snapshot(number=present.number, models=tuple(entries), keys=newer.keys)
+
+
+def _answered_by(entry: ModelEntry, old: ModelEntry) -> ModelEntry:
+    promoted = old.promoted
+    if promoted is None:
+        return entry
+    info = msgspec.structs.replace(entry.info, promoted=promoted.version)
+    kept = () if entry.version(promoted.version) else (promoted,)
+    return ModelEntry(info=info, versions=entry.versions + kept)
+
+
 class _Numbered(msgspec.Struct):
     number: int
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from kaname.errors import InvalidInput, KanameError, ModelFailed
 from kaname.models.importing import draw, parity, sample
+from kaname.models.importing.devices import agree_with_cpu
 from kaname.models.importing.types import Imported, ImportRequest, Prepared, Tensors
 from kaname.models.types import Parity, RuntimeChoice, VersionInfo
-from kaname.runtimes.catalog import FILES, HEAVY, open_session
+from kaname.runtimes.catalog import FILES, HEAVY, open_session, runtime_of
+from kaname.runtimes.memory import measured
 from kaname.runtimes.profile import profile
 from kaname.runtimes.types import Profile, SessionOptions
 from kaname.signature import OutputSpec, Signature
@@ -181,9 +183,13 @@ def _answers(run: Callable[[Tensors], Tensors], rows: Tensors, signature: Signat
 
 
 def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors) -> Profile:
-    session = open_session(runtime, folder, signature, SessionOptions())
+    runtime_of(runtime)  # its library is no part of a session
+    session, size = measured(lambda: open_session(runtime, folder, signature, SessionOptions()))
     try:
-        return profile(session, signature, company)
+        device = getattr(session, "device", "cpu")
+        if device != "cpu":
+            agree_with_cpu(session, device, runtime, folder, signature, company)
+        return msgspec.structs.replace(profile(session, signature, company), session_bytes=size, device=device)
     except KanameError:
         raise
     except Exception as error:

@@ -31,6 +31,8 @@ class FirstLoads:
         self._board = board
         self._slot = slot
         self._sleep = sleep
+        self._known: set[int] = set()
+        self._read = 0
 
     @contextmanager
     def loading(self, version_id: int) -> Iterator[None]:
@@ -75,12 +77,18 @@ class FirstLoads:
         single = self._board.slots <= 2  # one worker, and room for its replacement
         return not answers or single or any(view.slot != self._slot for view in self._board.ready())
 
-    def _loaded(self) -> frozenset[int]:
+    def _loaded(self) -> set[int]:
+        """What the file lists; only what others have added since the last look is read."""
         try:
-            content = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                file.seek(8 * self._read)
+                content = file.read()
         except FileNotFoundError:
-            return frozenset()
-        return frozenset(one for (one,) in struct.iter_unpack("<q", content[: len(content) // 8 * 8]))
+            return self._known
+        fresh = [one for (one,) in struct.iter_unpack("<q", content[: len(content) // 8 * 8])]
+        self._read += len(fresh)
+        self._known.update(fresh)
+        return self._known
 
 
 def first_loads_path(project: Path) -> Path:
