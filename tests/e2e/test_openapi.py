@@ -34,7 +34,7 @@ hooks = "{hooks}"
 "path.version" = "1"
 "path.label" = "stable"
 [[operations]]
-include-operation-id-regex = "^(put|patch|delete|post.*(Load|Unload|Archive|Promote|Rollback|Versions)$)"
+include-operation-id-regex = "^(put|patch|delete|post.*(Load|Unload|Archive|Promote|Rollback|Versions|Optimize)$)"
 parameters = {{ "path.model" = "spare" }}
 """
 HOOKS = '''

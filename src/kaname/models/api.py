@@ -8,10 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from kaname.errors import Conflict, Forbidden, NotFound, PreconditionFailed
+from kaname.models.optimizing import Derived, optimize_with
 from kaname.models.registry import Models
 from kaname.models.types import ModelInfo, VersionInfo
 from kaname.models.uploads import AddQuery, check, unpacked
-from kaname.models.views import Added, After, Applied, Changed, Metadata, Overrides, Wait
+from kaname.models.views import Added, After, Applied, Changed, Metadata, Optimize, Overrides, Wait
 from kaname.settings import ModelConfig
 from kaname.storage.sql.journal import Change
 from kaname.web.paging import Listed, Page, page
@@ -230,6 +231,9 @@ def _changing(models: Models) -> list[Resource]:
     def profile(asked: Asked) -> VersionInfo:
         return models.reprofile(asked.path["model"], asked.path["version"], who=asked.who)
 
+    def optimize(asked: Asked) -> Derived:
+        return optimize_with(models, asked.path["model"], asked.path["version"], asked.body(Optimize), who=asked.who)
+
     config = Resource(
         method="GET",
         path=MODEL + "/config",
@@ -270,6 +274,19 @@ def _changing(models: Models) -> list[Resource]:
         ),
         one,
         replace(one, method="DELETE", summary="Remove a tag of a version", handler=untag),
+        Resource(
+            method="POST",
+            path=VERSION + "/optimize",
+            summary="Make a smaller or faster form of a version",
+            handler=optimize,
+            scope="write",
+            body=Optimize,
+            answer=Derived,
+            status=201,
+            description="Registered as another version, which answers once it is promoted. Refused when too many rows"
+            " would be answered differently.",
+            example={"method": "graph"},
+        ),
         replace(
             one,
             method="POST",

@@ -15,7 +15,8 @@ from kaname import terminal
 from kaname.errors import InvalidInput, NotFound
 from kaname.models import tables
 from kaname.models.config import parse
-from kaname.models.importing.types import MAX_SHARE, TOLERANCE
+from kaname.models.importing.types import MAX_SHARE, TOLERANCE, Method, OptimizeRequest
+from kaname.models.optimizing import optimize
 from kaname.models.registry import Models
 from kaname.models.types import VersionInfo
 
@@ -34,7 +35,7 @@ HowToAsk = Callable[[VersionInfo, bool], list[str]]
 def commands(open_models: Callable[[], Models], how_to_ask: HowToAsk | None = None) -> typer.Typer:
     """The sub-application; `open_models` is called once per command. Errors are KanameErrors, left to the caller."""
     app = typer.Typer(no_args_is_help=True, help="Register models, and choose the version that answers.")
-    for register in (_reading, _choosing, _changing):
+    for register in (_reading, _optimizing, _choosing, _changing):
         register(app, open_models)
     _adding(app, open_models, how_to_ask)
     return app
@@ -137,6 +138,33 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
         """Measure a version anew on this machine: batch sizes, and which runtime is fastest."""
         info = open_models().reprofile(name, version, who=who())
         _show(json, info, lambda: tables.version_page(info))
+
+
+def _optimizing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+    @app.command("optimize")
+    def optimize_(
+        target: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Of what.", show_default=False)],
+        method: Annotated[
+            Method, typer.Option("--to", help="Rewritten once, weights in eight bits, or half precision.")
+        ] = "graph",
+        calibration: Annotated[
+            Path | None, typer.Option(help="Rows like those that are asked: int8 then covers activations, too.")
+        ] = None,
+        data: Annotated[Path | None, typer.Option(help="Rows to compare on: JSON, CSV, .npy, .npz.")] = None,
+        min_agreement: Annotated[
+            float, typer.Option(min=0, max=1, help="Smallest share of rows that must be answered as before.")
+        ] = 0.99,
+        version: Annotated[str | None, typer.Option(help="Name of the new version; without, the next number.")] = None,
+        json: Json = False,
+    ) -> None:
+        """Make a smaller or faster form of a version, compare the two, and keep it as a new version."""
+        name, at, original = target.partition("@")
+        if not at or not original:
+            raise InvalidInput("which version", where="NAME@VERSION", found=target, expected=f"{name}@1")
+        request = OptimizeRequest(method=method, calibration=calibration, data=data, min_agreement=min_agreement)
+        with nullcontext() if json else terminal.working(f"optimising {target}: converting, comparing, measuring"):
+            made = optimize(open_models(), name, original, request, who=who(), name=version)
+        _show(json, made, lambda: tables.comparison(made, original))
 
 
 def _say_what_answers(models: Models, name: str, version: str, notes: Sequence[str]) -> bool:

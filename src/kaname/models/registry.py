@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, Row, delete, select
 
 from kaname.clock import Clock
@@ -33,6 +34,8 @@ Profiled = tuple[Profile, str, tuple[RuntimeChoice, ...]]
 """A fresh profile, the runtime chosen, and what was measured of each."""
 Profiler = Callable[[VersionInfo, Path], Profiled]
 """Measures a version anew from its artefact's folder."""
+Make = Callable[[VersionInfo, Path, Path], tuple[Imported, Mapping[str, float]]]
+"""Makes another version of one from its artefact's folder, in an empty folder; returns its metrics with it."""
 ModelList = list[ModelInfo]
 VersionList = list[VersionInfo]
 ChangeList = list[journal.Change]
@@ -188,6 +191,21 @@ class Models:
             artefact = self._artefacts.publish(imported.files)
         with self._database.write() as conn:
             return register(conn, wanted, imported, artefact, at_us=self._clock.time_ns() // 1000, who=who)
+
+    def derive(
+        self, ref: Ref, version: str, make: Make, *, who: str, name: str | None = None, tags: Sequence[str] = ()
+    ) -> VersionInfo:
+        """Register what `make` makes of a version as another one (`name` None: the next number), which does not answer
+        until it is promoted. Raises what `make` raises, and as `add` does."""
+        known = self.version(ref, version)
+        wanted = Wanted.checked(known.model, name, {}, tags, False)
+        with self._workplace() as workplace, self._artefacts.hold(known.artefact) as folder:
+            imported, metrics = make(known, folder, workplace)
+            artefact = self._artefacts.publish(imported.files)
+        wanted = msgspec.structs.replace(wanted, metrics=dict(metrics))
+        with self._database.write() as conn:
+            at_us = self._clock.time_ns() // 1000
+            return register(conn, wanted, imported, artefact, at_us=at_us, who=who)[0]
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:

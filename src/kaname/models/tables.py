@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kaname.models.importing.types import OptimizeReport
+from kaname.models.optimizing import Derived
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
 from kaname.terminal import table
 
@@ -96,6 +98,28 @@ def _choices(choices: Sequence[RuntimeChoice]) -> Table:
             choice.reason,
         )
     return grid
+
+
+def comparison(derived: Derived, original: str) -> RenderableType:
+    """The comparison as a table, and what to do next."""
+    report, version = derived.report, derived.version
+    grid = table("version", "KiB", "µs, 1 row", "µs/row, best batch", "agreement", "largest difference")
+    rows = ((original, report.before, "", ""), (version.version, report.after, *_agreed(report)))
+    for name, weight, *rest in rows:
+        batch = f"{weight.us_per_row:.2f} at {weight.best_rows}"
+        _row(grid, name, f"{weight.bytes / 1024:,.1f}", f"{weight.us_one:.1f}", batch, *rest)
+    what = "given" if report.given else "made-up"
+    lines = [f"compared on {report.rows} {what} rows"]
+    if not report.given:
+        lines[0] += "; to compare on real ones: --data FILE"
+    if not version.profile.exact and version.profile.splits:
+        lines.append("batching changes its answers: requests run alone unless batch_tolerance is set")
+    lines.append(f"to let it answer: kaname model promote {version.model} {version.version}")
+    return Group(grid, Text("\n".join(lines)))
+
+
+def _agreed(report: OptimizeReport) -> tuple[str, str]:
+    return f"{report.agreement:.2%}", f"{report.max_difference:.3g}"
 
 
 def moment(time_us: int) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kaname.models.importing.types import Method
 from kaname.models.types import ModelInfo, VersionInfo, VersionStatus
 from kaname.signature import Feature, Label, OutputSpec, Task
 from kaname.tensors import TensorSpec
@@ -89,3 +90,17 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     set: dict[str, object] = {}
     unset: Annotated[tuple[str, ...], Meta(description="These return to the project's defaults.")] = ()
+
+
+class Optimize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to make a smaller or faster form of a version."""
+
+    method: Method = "graph"
+    min_agreement: Annotated[float, Meta(ge=0, le=1, description="Share of rows that must be answered as before.")] = (
+        0.99
+    )
+    version: Annotated[str | None, Meta(description="Name of the new version; without, the next number.")] = None
+    instances: Annotated[
+        list[object] | None,
+        Meta(description="Rows like those that are asked, to compare on; `int8` then covers activations, too."),
+    ] = None

@@ -17,7 +17,7 @@ from kaname import errors
 from kaname.errors import KanameError
 from kaname.models.importing import trust
 from kaname.models.importing.detect import detect
-from kaname.models.importing.types import Imported, ImportRequest
+from kaname.models.importing.types import Imported, ImportRequest, Optimized, OptimizeRequest
 from kaname.models.types import RuntimeChoice, VersionInfo
 from kaname.runtimes.types import Profile
 
@@ -36,6 +36,18 @@ class ReprofileJob(msgspec.Struct, frozen=True, kw_only=True, tag="reprofile"):
 
     version: VersionInfo
     artefact: Path
+
+
+class OptimizeJob(msgspec.Struct, frozen=True, kw_only=True, tag="optimize"):
+    """Make a version smaller or faster, in a folder."""
+
+    request: OptimizeRequest
+    version: VersionInfo
+    artefact: Path
+    workdir: Path
+
+
+Job = ImportJob | ReprofileJob | OptimizeJob
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +90,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     imported: Imported | None = None
     measured: Measured | None = None
+    optimized: Optimized | None = None
     failure: Failure | None = None
 
 
@@ -116,14 +129,30 @@ def reprofile(
     return reply.measured.profile, reply.measured.runtime, reply.measured.choices
 
 
-def encode(message: ImportJob | ReprofileJob | Reply) -> bytes:
+def run_optimize(request: OptimizeRequest, version: VersionInfo, artefact: Path, workdir: Path) -> Optimized:
+    """Optimise a version in a child process; the new artefact's files lie in a new folder under `workdir`.
+
+    Raises as `run_import` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:
+        job = OptimizeJob(request=request, version=version, artefact=artefact.resolve(), workdir=Path(own))
+        reply = _ask(job, f"optimising {version.model} version {version.version}", request.timeout_s, isolate=True)
+        if reply.optimized is None:
+            raise KanameError("the optimising process answered something else")
+        imported = reply.optimized.imported
+        files = imported.files.rename(workdir.resolve() / imported.files.name)
+    return msgspec.structs.replace(reply.optimized, imported=msgspec.structs.replace(imported, files=files))
+
+
+def encode(message: Job | Reply) -> bytes:
     """One message of the pipe."""
     return msgspec.msgpack.encode(message, enc_hook=_path_out)
 
 
-def decode_job(raw: bytes) -> ImportJob | ReprofileJob:
+def decode_job(raw: bytes) -> Job:
     """The job that `encode` wrote."""
-    return msgspec.msgpack.decode(raw, type=ImportJob | ReprofileJob, dec_hook=_path_in)
+    job: Job = msgspec.msgpack.decode(raw, type=Job, dec_hook=_path_in)
+    return job
 
 
 def _path_out(value: object) -> object:
@@ -140,7 +169,7 @@ def _path_in(kind: type, value: Any) -> object:
     raise NotImplementedError(kind.__name__)
 
 
-def _ask(job: ImportJob | ReprofileJob, what: str, timeout_s: float, *, isolate: bool) -> Reply:
+def _ask(job: Job, what: str, timeout_s: float, *, isolate: bool) -> Reply:
     command = [sys.executable, "-m", "kaname.models.importing.child", *(["--isolate"] if isolate else [])]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603  (this interpreter, a fixed module)

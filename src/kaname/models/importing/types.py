@@ -72,6 +72,60 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should know: measured differences, fallbacks, guesses."""
 
 
+Method = Literal["graph", "int8", "float16"]
+"""`graph`: the runtime's own rewriting, done once. `int8`: weights, and with calibration rows activations too, in
+eight bits. `float16`: half precision, for devices that compute in it."""
+
+
+class OptimizeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A version to make smaller or faster."""
+
+    method: Method
+    calibration: Path | None = None
+    """Rows like those that will be asked; `int8` takes the ranges of activations from them (static quantisation)."""
+    data: Path | None = None
+    """Rows to compare on; None: those of `calibration`, else made up near the version's sample."""
+    min_agreement: Annotated[float, Meta(ge=0, le=1)] = 0.99
+    """Smallest share of rows that must be answered as before."""
+    timeout_s: float = 600.0
+    """The child process is killed after this time."""
+
+
+class Weight(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version costs."""
+
+    bytes: int
+    """Of its files."""
+    us_one: float
+    """Microseconds of one row alone."""
+    us_per_row: float
+    """Microseconds of a row in the best batch."""
+    best_rows: int
+
+
+class OptimizeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An optimised version beside the one that it was made of."""
+
+    method: Method
+    before: Weight
+    after: Weight
+    rows: int
+    """How many were compared."""
+    given: bool
+    """Whether they were given, or made up near the version's sample."""
+    agreement: float
+    """Share of rows with the same label, or the same likeliest class; of outputs without classes with all numbers
+    within 5% of the spread (standard deviation) that the output has over the rows."""
+    max_difference: float
+
+
+class Optimized(msgspec.Struct, frozen=True, kw_only=True):
+    """An artefact made of a version's, and how the two compare."""
+
+    imported: Imported
+    report: OptimizeReport
+
+
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """Plausible values of one column, to draw rows from.
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from kaname.errors import KanameError, ModelFailed
 from kaname.models.importing import choose, importers
 from kaname.models.importing.detect import detect
+from kaname.models.importing.optimize import optimize_here
 from kaname.models.importing.process import (
     Failure,
-    ImportJob,
+    Job,
     Measured,
+    OptimizeJob,
     Reply,
     ReprofileJob,
     decode_job,
@@ -35,10 +37,12 @@ def answer_to(raw: bytes, *, isolated: bool) -> bytes:
         return encode(Reply(failure=Failure.of(failed)))
 
 
-def _do(job: ImportJob | ReprofileJob, *, isolated: bool) -> Reply:
+def _do(job: Job, *, isolated: bool) -> Reply:
     if isinstance(job, ReprofileJob):
         found, runtime, choices = choose.again(job.version, job.artefact)
         return Reply(measured=Measured(profile=found, runtime=runtime, choices=choices))
+    if isinstance(job, OptimizeJob):
+        return Reply(optimized=optimize_here(job.request, job.version, job.artefact, job.workdir))
     return Reply(imported=import_here(job.request, job.workdir, isolated=isolated))
 
 
