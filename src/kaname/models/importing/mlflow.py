@@ -111,6 +111,17 @@ _PLACES: dict[str, Callable[[Flavour], list[str]]] = {
 }
 """The flavours that are known, the more direct first, and where each keeps its model."""
 
+_KINDS: dict[str, frozenset[Kind]] = {
+    "onnx": frozenset({"onnx"}),
+    "sklearn": frozenset({"pickle", "skops"}),
+    "lightgbm": frozenset({"lightgbm", "pickle", "skops"}),
+    "xgboost": frozenset({"xgboost", "pickle", "skops"}),
+    "pytorch": frozenset({"pytorch", "torchscript", "torch_pickle"}),
+    "tensorflow": frozenset({"tensorflow", "keras"}),
+    "keras": frozenset({"tensorflow", "keras"}),
+}
+"""What each of them may keep there."""
+
 
 # --- the import -----------------------------------------------------------------------------------------
 
@@ -125,8 +136,17 @@ def _importer(name: str, place: Path, model: MLmodel) -> Importer:
 
 
 def _kind(name: str, place: Path) -> Kind:
-    """Old files of XGBoost have an ending of MLflow's own; the others say what they are."""
-    return "xgboost" if name == "xgboost" and place.suffix in (".xgb", ".ubj", ".json") else detect(place)
+    """What the flavour's file is. Raises CorruptData for what such a flavour does not keep, Python code for example."""
+    # Old files of XGBoost have an ending of MLflow's own; the others say what they are.
+    kind: Kind = "xgboost" if name == "xgboost" and place.suffix == ".xgb" else detect(place)
+    if kind not in _KINDS[name]:
+        raise CorruptData(
+            f"the file of the flavour {name} is of another kind",
+            where=str(place),
+            found=kind,
+            expected=" or ".join(sorted(_KINDS[name])),
+        )
+    return kind
 
 
 def _with_example(model: MLmodel, request: ImportRequest, folder: Path, aside: Path, importer: Importer) -> Prepared:
