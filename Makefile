@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench bench-density clean
+.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench bench-density bench-overload clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -67,6 +67,9 @@ bench: $(STAMP) ## compare with other model servers and write docs/benchmarks.md
 
 bench-density: $(STAMP) ## 10,000 models on one worker within a budget of memory; writes its part of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density
+
+bench-overload: $(STAMP) ## goodput and latency over the offered load, beside two other servers (10 minutes)
+	$(BIN)/python benchmarks/overload.py
 
 clean: ## remove caches and build results; the virtual environment stays
 	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

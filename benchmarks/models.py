@@ -64,6 +64,45 @@ def build(folder: Path) -> dict[str, BenchModel]:
     return {name: BenchModel(name, folder / f"{name}.onnx", rows[name], name == "cnn") for name in FILES}
 
 
+def slow(folder: Path) -> BenchModel:
+    """Four numbers in, some milliseconds of convolutions: a request that is cheap to send and not to answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "slow.onnx"
+    if not path.exists():
+        path.write_bytes(_slow())
+    return BenchModel("slow", path, np.array([5.1, 3.5, 1.4, 0.2], dtype=np.float32), binary=False)
+
+
+def _slow() -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    channels, side, layers = 32, 32, 30
+    draw = np.random.default_rng(17)
+    spread = draw.normal(size=(4, channels * side * side)).astype(np.float32)
+    weights = [
+        numpy_helper.from_array(spread, "spread"),
+        numpy_helper.from_array(np.array([-1, channels, side, side], np.int64), "picture"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["X", "spread"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "picture"], ["a0"]),
+    ]
+    for layer in range(layers):
+        kernel = (draw.normal(size=(channels, channels, 3, 3)) / np.sqrt(channels * 9)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"k{layer}"))
+        nodes += [
+            helper.make_node("Conv", [f"a{layer}", f"k{layer}"], [f"c{layer}"], kernel_shape=[3, 3], pads=[1] * 4),
+            helper.make_node("Relu", [f"c{layer}"], [f"a{layer + 1}"]),
+        ]
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"a{layers}"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["scores"]),
+    ]
+    given = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["batch", 4])
+    taken = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", channels])
+    return serialised(helper.make_graph(nodes, "slow", [given], [taken], weights))
+
+
 def _iris() -> bytes:
     from skl2onnx import to_onnx  # heavy, and only needed to build
     from sklearn.datasets import load_iris

@@ -45,8 +45,8 @@ class Project:
         folder.mkdir(parents=True)
         (folder / "kaname.yaml").write_text(f"name: bench-{name}\n")
         for model_name, model in models.items():
-            _kaname("-C", str(folder), "model", "add", model_name, str(model.path))
-        said = _kaname(
+            kaname("-C", str(folder), "model", "add", model_name, str(model.path))
+        said = kaname(
             "-C", str(folder), "key", "create", "--scope", "predict:*", "--rate", f"{RATE_ROWS_PER_S:.0f}", "--json"
         )
         return cls(folder, json.loads(said)["key"])
@@ -96,14 +96,15 @@ def wait_ready(server: process.Server) -> None:
 
 def version() -> str:
     """The installed release, without the program's name."""
-    return _kaname("--version").split()[-1]
+    return kaname("--version").split()[-1]
 
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("KANAME_")}
 
 
-def _kaname(*arguments: str) -> str:
+def kaname(*arguments: str) -> str:
+    """What a command of the installed program prints."""
     done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, env=_environment())
     if done.returncode != 0:
         raise SubjectFailed(f"kaname {' '.join(arguments)}: {(done.stderr or done.stdout).strip()[-600:]}")

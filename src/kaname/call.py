@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -30,15 +31,22 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     version_id: int
 
 
+Priority = Literal["critical", "high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""How important a request is, the most important first; under overload the last are refused first."""
+NORMAL = PRIORITIES.index("normal")
+
+
 class Principal:
     """Who asks: an API key or a token, reduced to what the request path needs.
 
     `may_predict` is None when every model is allowed, else the names of those that are; `scopes` are the
     other scopes it holds. Those of some kinds hold for a time: false when that is over, so memories of one are asked
     with `or`. `limiter` takes rows and returns the seconds to wait (0.0: go ahead); None: no limit.
+    `priority` is the index in `PRIORITIES` of its requests.
     """
 
-    __slots__ = ("burst_rows", "key_id", "limiter", "may_predict", "name", "scopes")
+    __slots__ = ("burst_rows", "key_id", "limiter", "may_predict", "name", "priority", "scopes")
 
     def __init__(
         self,
@@ -49,6 +57,7 @@ class Principal:
         scopes: frozenset[str],
         limiter: Callable[[int], float] | None = None,
         burst_rows: int = 0,
+        priority: int = NORMAL,
     ) -> None:
         self.key_id = key_id
         self.name = name
@@ -56,6 +65,15 @@ class Principal:
         self.scopes = scopes
         self.limiter = limiter
         self.burst_rows = burst_rows
+        self.priority = priority
+
+    def at(self, priority: int) -> Principal:
+        """The same with requests of another priority: a less important one; a more important one is not granted."""
+        if priority <= self.priority:
+            return self
+        lowered = copy(self)
+        lowered.priority = priority
+        return lowered
 
 
 Render = Callable[["Outputs"], list[str]]

@@ -29,6 +29,9 @@ from kaname.predictions.shards import api as sql_log_api
 from kaname.predictions.shards.runner import SinkRunner
 from kaname.runtimes.types import session_options
 from kaname.serving.app import application
+from kaname.serving.deferred import api as deferred_api
+from kaname.serving.deferred.answers import Answers
+from kaname.serving.deferred.office import Office
 from kaname.serving.exchange import Fields
 from kaname.serving.gate import Gate
 from kaname.serving.http import connection_class
@@ -134,6 +137,12 @@ class DataPlane:
             check=self._tokens,
             remote=self._shared,
         )
+        deferred = self._stores.project.data / "deferred"
+        self._answers_later = Answers(deferred)
+        self._office = Office(
+            deferred, self._clock, settings.deferred, self.node.router, self._stores.project.data / "webhook.key"
+        )
+        self.node.deferral = self._office
         self.app = self._application()
         snapshot = await asyncio.to_thread(self._following.snapshot)
         self._following.start()
@@ -148,6 +157,7 @@ class DataPlane:
         self._publishing = self._loop.create_task(publisher.run())
         await self._join()
         self.gate.start()
+        self._office.start()
         if self._board is not None:
             self._batches = BatchRunner(
                 self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock
@@ -233,6 +243,8 @@ class DataPlane:
             self._grpc.stop()
         if self._tokens is not None:
             await self._tokens.stop()
+        await self._office.stop()
+        await asyncio.to_thread(self._answers_later.close)
         await self.node.close()
         if self._shared is not None:
             await asyncio.to_thread(self._shared.close)
@@ -311,6 +323,7 @@ class DataPlane:
         resources = [
             *predict_resources(self.ask, lambda ref, version: self.node.version(ref, version)),
             *streams_api.resources(),
+            *deferred_api.resources(self._answers_later),
             *model_resources(lambda: self.node.snapshot.models, self._answers),
             *tfs_documented.resources(),
             *oip_documented.resources(),

@@ -7,7 +7,7 @@ key, or a URL that may hold one is a `kaname.secret.Secret`, with a `…_file` s
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,7 @@ Millis = Annotated[float, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+OverloadAnswer = Literal["shed", "value", "queue"]
 RecordPolicy = Literal["sample", "drop", "block"]
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 SCOPE = r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|read|write|admin"
@@ -62,6 +63,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Longest wait for requests in progress after SIGTERM."""
     inflight_bytes: Bytes = 512 * 1024 * 1024
     """Request bytes a worker holds before it stops reading from its connections."""
+    refusals_per_s: Count = 100
+    """Refusals for overload per connection; beyond them it is not read for up to a quarter of a second."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names accepted beside the bound address; a request for another is refused (DNS rebinding)."""
     allowed_origins: tuple[str, ...] = ()
@@ -232,6 +235,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Requests in progress at once, queued ones included in `queue`."""
     queue: Annotated[int, Meta(ge=0)] = 10_000
     """Requests that may wait for the runtime; one more is refused at once with 503."""
+    adaptive: Literal["auto", "on", "off"] = "auto"
+    """Refuse what could not be answered in time while more is asked than can be answered. `auto`: for versions that run
+    on worker threads."""
+    patience_ms: Millis | None = None
+    """Wait for the runtime beyond which adaptive admission takes the model for overloaded; None: a second, or 100 runs
+    if they take longer."""
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,6 +289,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Deadline of a request that names none."""
     pinned: bool = False
     """The version that answers is loaded before the server is ready and never makes room for others."""
+    overload: OverloadAnswer = "shed"
+    """What is said when more is asked than can be answered: `shed` refuses with 503, `value` answers `overload_value`,
+    `queue` answers 202 with an id under which the answer is found later (over HTTP; elsewhere it refuses)."""
+    overload_value: tuple[Any, ...] | None = None
+    """The answer of one row under `overload: value`: a value per output, in the order of the signature."""
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -322,6 +336,21 @@ class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     nodes an equal share of it."""
 
 
+class DeferredSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests that are answered later (`overload: queue`), and webhooks that carry their answers."""
+
+    keep_hours: Annotated[float, Meta(gt=0)] = 24.0
+    """Answers are kept for this long."""
+    max_bytes: Bytes = 1024 * 1024 * 1024
+    """Requests and answers on disk, per worker; beyond it requests are refused instead."""
+    webhooks: tuple[str, ...] = ()
+    """Beginnings of the URLs that answers may be sent to: `https://hooks.example.com/kaname/`. None: no webhooks."""
+    webhook_private: bool = False
+    """Permit targets whose name leads to an address that is not public; one that the list names as an address is."""
+    webhook_timeout_ms: Count = 10_000
+    """Longest wait for a webhook's answer."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a project."""
 
@@ -335,6 +364,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     record: RecordSettings = RecordSettings()
     batch: BatchSettings = BatchSettings()
     shared: SharedSettings = SharedSettings()
+    deferred: DeferredSettings = DeferredSettings()
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()

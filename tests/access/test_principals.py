@@ -6,6 +6,7 @@ import pytest
 
 from kaname.access.keys import Keys
 from kaname.access.principals import Buckets, Principals
+from kaname.call import PRIORITIES
 from kaname.clock import ManualClock
 from kaname.errors import Unauthenticated
 
@@ -115,3 +116,15 @@ def test_the_cache_is_bounded(keys: Keys, clock: ManualClock) -> None:
     for spaces in range(1, 5000):
         principals.of(b"Bearer" + b" " * spaces + key.encode())
     assert len(principals._cache) <= 4096
+
+
+def test_a_request_may_ask_for_less_importance_only(keys: Keys, clock: ManualClock) -> None:
+    """A key's priority is what its requests have; a less important one keeps limits and scopes, a more important one is
+    not granted."""
+    _, key = keys.create("shop", ["predict:iris"], who="t", rate_rows_per_s=5.0, priority="high")
+    who = Principals(keys.rows(), Buckets(clock)).of(f"Bearer {key}".encode())
+    assert PRIORITIES[who.priority] == "high"
+    low = who.at(PRIORITIES.index("low"))
+    assert PRIORITIES[low.priority] == "low"
+    assert (low.key_id, low.limiter, low.may_predict) == (who.key_id, who.limiter, who.may_predict)
+    assert who.at(PRIORITIES.index("critical")) is who

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from kaname.access.keys import Keys
 from kaname.access.types import KeyInfo
+from kaname.call import Priority
 from kaname.web.paging import Listed, Page, page
 from kaname.web.resources import Asked, Reply, Resource
 
@@ -21,6 +22,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     rate_rows_per_s: float | None
     burst_rows: int | None
+    priority: Priority
     created_us: Annotated[int, Meta(description="Microseconds since the Unix epoch, UTC.")]
     revoked_us: Annotated[int | None, Meta(description="Null while the key is valid.")]
 
@@ -47,6 +49,7 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: str = ""
     rate_rows_per_s: Annotated[float | None, Meta(description="Rows per second; null: the project's default.")] = None
     burst_rows: Annotated[int | None, Meta(description="Rows that may come at once; null: one second's worth.")] = None
+    priority: Annotated[Priority, Meta(description="Of its requests while the server is overloaded.")] = "normal"
 
 
 def resources(keys: Keys) -> list[Resource]:
@@ -58,7 +61,12 @@ def resources(keys: Keys) -> list[Resource]:
     def create(asked: Asked) -> Reply:
         body = asked.body(KeyRequest)
         info, key = keys.create(
-            body.name, body.scopes, who=asked.who, rate_rows_per_s=body.rate_rows_per_s, burst_rows=body.burst_rows
+            body.name,
+            body.scopes,
+            who=asked.who,
+            rate_rows_per_s=body.rate_rows_per_s,
+            burst_rows=body.burst_rows,
+            priority=body.priority,
         )
         return Reply(value=NewKey(key=key, info=KeyView.of(info)), location=f"/api/v1/keys/{info.id}")
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kaname.access.api import KeyView, NewKey
 from kaname.access.keys import Keys
+from kaname.call import Priority
 from kaname.terminal import show, table, user
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -36,10 +37,15 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
             float | None, typer.Option(help="Rows per second over all models (default: the project's).")
         ] = None,
         burst: Annotated[int | None, typer.Option(help="Rows that may come at once (default: a second's).")] = None,
+        priority: Annotated[
+            Priority, typer.Option(help="Of its requests while the server is overloaded: critical, high, normal, low.")
+        ] = "normal",
         json: Json = False,
     ) -> None:
         """Make a key and print it; it cannot be shown again."""
-        info, key = open_keys().create(name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst)
+        info, key = open_keys().create(
+            name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst, priority=priority
+        )
         if json:
             _print_json(NewKey(key=key, info=KeyView.of(info)))
             return

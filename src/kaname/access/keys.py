@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from kaname.access import scopes, store, tokens
 from kaname.access.private import alone, write_private
 from kaname.access.types import KeyInfo
+from kaname.call import Priority
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, NotFound
 from kaname.storage.sql import journal
@@ -41,6 +42,7 @@ class Keys:
         who: str,
         rate_rows_per_s: float | None = None,
         burst_rows: int | None = None,
+        priority: Priority = "normal",
     ) -> tuple[KeyInfo, str]:
         """A new key and its text, which cannot be had again; raises InvalidInput."""
         _check(name, rate_rows_per_s, burst_rows)
@@ -53,6 +55,7 @@ class Keys:
             scopes=scopes.normalise(granted),
             rate_rows_per_s=rate_rows_per_s,
             burst_rows=burst_rows,
+            priority=priority,
             created_us=self._now_us(),
         )
         with self._database.write() as conn:
@@ -62,6 +65,7 @@ class Keys:
                 "scopes": info.scopes,
                 "rate_rows_per_s": rate_rows_per_s,
                 "burst_rows": burst_rows,
+                "priority": priority,
             }
             self._journal(conn, "key.create", info, who, detail)
         return info, key

@@ -10,7 +10,7 @@ from kaname.access import scopes, tokens
 from kaname.access.lease import Lease, TokenCheck, Verified
 from kaname.access.limiter import Cells, TokenBucket
 from kaname.access.types import KeyInfo
-from kaname.call import Principal
+from kaname.call import PRIORITIES, Principal
 from kaname.clock import Clock
 from kaname.errors import Unauthenticated
 
@@ -144,7 +144,7 @@ class Principals:
         key = known[1]
         held = scopes.narrow(scopes.Grant(key.may_predict, key.scopes), verified.grant)
         found = TokenPrincipal(key.key_id, key.name, held, None, verified.lease)
-        found.limiter, found.burst_rows = key.limiter, key.burst_rows
+        found.limiter, found.burst_rows, found.priority = key.limiter, key.burst_rows, key.priority
         return found
 
 
@@ -183,4 +183,5 @@ def _principal(key: KeyInfo, bucket: TokenBucket | None) -> Principal:
         scopes=right.scopes,
         limiter=None if bucket is None else bucket.take,
         burst_rows=0 if bucket is None else bucket.burst,
+        priority=PRIORITIES.index(key.priority),
     )

@@ -19,6 +19,7 @@ api_keys = Table(
     Column("scopes", Text, nullable=False),
     Column("rate_rows_per_s", Float, nullable=True),
     Column("burst_rows", BigInteger, nullable=True),
+    Column("priority", String(16), nullable=False, server_default="normal"),
     Column("created_us", BigInteger, nullable=False),
     Column("revoked_us", BigInteger, nullable=True),
     sqlite_autoincrement=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kaname.call import Priority
+
 
 class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One API key; the key itself is known only to its holder.
@@ -23,5 +25,7 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Rows per second over all models; None: the project's default (`access.rate_rows_per_s`)."""
     burst_rows: int | None = None
     """Rows that may come at once; None: one second's worth. A larger request is refused for good."""
+    priority: Priority = "normal"
+    """Of its requests under overload; a request may ask for less."""
     created_us: int
     revoked_us: int | None = None

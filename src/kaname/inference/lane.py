@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from kaname.call import Answer, Call, Outcome, Outputs, as_error
 from kaname.clock import Clock
@@ -24,6 +25,16 @@ _Result = Outputs | list[Outputs | KanameError]
 """Of a whole batch, or of each of its calls."""
 Ran = Callable[[int, int, int, int], None]
 """Told of each run: its rows, and nanoseconds: what its calls had waited, all together; its inputs; the runtime."""
+
+
+class Feeder(Protocol):
+    """Where calls wait that a lane has not been given yet."""
+
+    def ran(self, calls: int, full: bool, run_ns: int, backlog: int) -> None:
+        """A run of `calls` has ended that took `run_ns`, was or was not full, and left `backlog` calls in the lane."""
+
+    def refill(self) -> None:
+        """The lane has room."""
 
 
 class Lane:
@@ -59,10 +70,12 @@ class Lane:
         self._queue = queue
         self._delay_s = max_delay_ms / 1000
         self._ran = ran
+        self.feeder: Feeder | None = None
+        """Set where calls wait in front of the lane."""
         self._context = strict_context()
         self._pending: deque[Call] = deque()
         self._scheduled = False
-        self._running = False
+        self._running = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._on_idle: Callable[[], None] | None = None
         self._holds = 0
@@ -94,6 +107,11 @@ class Lane:
     def waiting(self) -> int:
         """Calls that wait for the runtime."""
         return len(self._pending)
+
+    @property
+    def inside(self) -> int:
+        """Calls that wait for the runtime or are in it."""
+        return len(self._pending) + self._running
 
     def submit(self, call: Call) -> None:
         """The step that ends the request path: the call is answered or failed later, on the loop."""
@@ -137,23 +155,43 @@ class Lane:
             self._rest()
         elif self._crew is None:
             self._attempt(batch)
+            self._tell(batch)
             self._settle(batch)
             self._rest()
         else:
-            self._running = True
+            self._running = len(batch.calls)
             self._crew.post(lambda: strict_context().run(self._on_thread, batch))
 
     def _on_thread(self, batch: _Batch) -> None:
         assert self._crew is not None
+        batch.let_go(self._clock.monotonic_ns())
         self._attempt(batch)
         self._crew.back(lambda: self._from_thread(batch))
 
     def _from_thread(self, batch: _Batch) -> None:
-        self._running = False
+        self._running = 0
+        self._scheduled = True
+        self._tell(batch)
+        self._scheduled = False
+        if self._pending and not self._delay_s:
+            self._flush()  # the thread goes on while the answers are written
         self._settle(batch)
         self._rest()
 
+    def _tell(self, batch: _Batch) -> None:
+        """Say what ran, and let those who wait outside follow."""
+        calls = len(batch.calls)
+        if not calls:
+            return
+        if self._ran is not None:
+            self._ran(batch.rows, batch.waited_ns, batch.input_ns, batch.compute_ns)
+        if self.feeder is not None:
+            full = batch.rows >= self._best_rows
+            self.feeder.ran(calls, full, batch.input_ns + batch.compute_ns, len(self._pending))
+
     def _rest(self) -> None:
+        if self.feeder is not None and not self._pending:
+            self.feeder.refill()
         if self._pending:
             if not (self._scheduled or self._running):
                 self._schedule()
@@ -187,6 +225,9 @@ class Lane:
         """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
         now = self._clock.monotonic_ns
         calls = batch.calls
+        if not calls:
+            batch.result = []
+            return
         self.runs += 1
         began = gathered = now()
         try:
@@ -228,8 +269,9 @@ class Lane:
 
     def _settle(self, batch: _Batch) -> None:
         calls, result = batch.calls, batch.result
-        if self._ran is not None:
-            self._ran(batch.rows, batch.waited_ns, batch.input_ns, batch.compute_ns)
+        for call in batch.late:
+            if not call.done:
+                _drop(call) if call.gone else self._deadlines.expire(call)
         if isinstance(result, Outputs):
             if len(calls) == 1:
                 calls[0].end(Answer(result, 0, None))
@@ -262,15 +304,24 @@ class Lane:
 class _Batch:
     """Calls that run together, and what came of them: of all, or of each; None before the run."""
 
-    __slots__ = ("calls", "compute_ns", "input_ns", "result", "rows", "waited_ns")
+    __slots__ = ("calls", "compute_ns", "input_ns", "late", "result", "rows", "waited_ns")
 
     def __init__(self, calls: list[Call], rows: int, waited_ns: int) -> None:
         self.calls = calls
+        self.late: list[Call] = []
         self.rows = rows
         self.waited_ns = waited_ns
         self.input_ns = 0
         self.compute_ns = 0
         self.result: Outputs | list[Outputs | KanameError] | None = None
+
+    def let_go(self, now_ns: int) -> None:
+        """Leave out what nobody waits for any more: the threads may have been busy with other models."""
+        late = [one for one in self.calls if one.done or one.gone or 0 < one.deadline_ns <= now_ns]
+        if late:
+            self.late = late
+            self.calls = [one for one in self.calls if one not in late]
+            self.rows = sum(one.rows for one in self.calls)
 
 
 def _drop(call: Call) -> None:

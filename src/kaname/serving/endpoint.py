@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from kaname.call import LOG, Answer, Call, Handlers, Outcome, Principal, Step, Target, as_error
+from kaname.call import LOG, PRIORITIES, Answer, Call, Handlers, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
-from kaname.errors import Forbidden, InvalidInput, KanameError, TooLarge, UnsupportedMedia
+from kaname.errors import Forbidden, InvalidInput, KanameError, Overloaded, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
 from kaname.models.types import VersionInfo
 from kaname.serving.exchange import Body, Head, Reply
@@ -42,9 +42,31 @@ Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]
 """An error, the path of the request, its id and perhaps a status, as status, header lines and body."""
 
 
+class Path(NamedTuple):
+    """What becomes of a call: `observers` see every outcome, `step` is what follows once the input is known. `full` is
+    asked before that and says why nothing may come in now; None without a limit of that kind."""
+
+    observers: Handlers
+    step: Step
+    full: Callable[[Principal], KanameError | None] | None
+
+
+class Deferral(Protocol):
+    """Puts requests aside that cannot be answered now, so that they are answered later."""
+
+    def keep(self, head: Head, body: Body, reply: Reply) -> Reply:
+        """A reply that can be deferred."""
+
+    def check(self, callback: bytes) -> None:
+        """Raises InvalidInput for a URL that answers may not be sent to."""
+
+    def take(self, reply: Reply, call: Call, refuse: Callable[[KanameError], None]) -> None:
+        """Answer 202 once the request is safe; `refuse` where it cannot be."""
+
+
 class Terms:
-    """What a head says of its request: who asks, for how long, under which id, how the body is encoded, and
-    what is wrong with all that."""
+    """What a head says of its request: who asks and how important it is, for how long, under which id, how the body is
+    encoded, and what is wrong with all that."""
 
     __slots__ = ("encoding", "fault", "principal", "request_id", "timeout_ns")
 
@@ -66,7 +88,7 @@ class PassingTerms(Terms):
 
 
 class PredictEndpoint:
-    """Both doors enter here. `observers` see every outcome, `path` is what follows once the input is known."""
+    """Both doors enter here."""
 
     lasting = True
 
@@ -76,14 +98,14 @@ class PredictEndpoint:
         info: VersionInfo,
         instance: str,
         codec: Codec,
-        observers: Handlers,
-        path: Step,
+        path: Path,
         principal_of: PrincipalOf,
         refused: Callable[[str], None],
         clock: Clock,
         ids: IdSource,
         timeout_ms: int,
         max_body_bytes: int,
+        deferral: Deferral | None = None,
     ) -> None:
         self._target = Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
         self._instance = instance
@@ -92,13 +114,14 @@ class PredictEndpoint:
         self._fill = codec.fill
         self._render = codec.answer
         self._door = self._answer
-        self._path = path
-        self._observers = observers
+        self._observers, self._path, full = path
+        self._full = full if deferral is None else None
         self._principal_of = principal_of
         self._monotonic_ns = clock.monotonic_ns
         self._ids = ids
         self._timeout_ns = timeout_ms * 1_000_000
         self._max_body_bytes = max_body_bytes
+        self._deferral = deferral
 
     def enter(self, head: Head, body: Body, reply: Reply) -> None:
         """Answer through `reply`, now or later on the loop."""
@@ -108,6 +131,13 @@ class PredictEndpoint:
             self._refused(error.code)
             reply.send(*self._codec.refuse(error, head.path, request_id(head.fields, self._ids)))
             return
+        if self._full is not None and terms.fault is None:
+            full = self._full(terms.principal)
+            if full is not None:
+                reply.send(*self._codec.refuse(full, self._instance, terms.request_id or self._ids()))
+                return
+        if self._deferral is not None:
+            reply = self._deferral.keep(head, body, reply)
         now = self._monotonic_ns()
         call = Call(
             terms.request_id or self._ids(), terms.principal, self._door, 0, None, None,
@@ -151,6 +181,10 @@ class PredictEndpoint:
             self._check_type(content_type)
         if b"x-request-timeout-ms" in fields:
             terms.timeout_ns = _timeout_ns(fields[b"x-request-timeout-ms"])
+        if b"x-priority" in fields:
+            terms.principal = terms.principal.at(_priority(fields[b"x-priority"]))
+        if self._deferral is not None and b"x-callback-url" in fields:
+            self._deferral.check(fields[b"x-callback-url"])
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
         """The door of every call from here."""
@@ -168,7 +202,14 @@ class PredictEndpoint:
             reply.send(200, head, body)
         else:
             assert isinstance(outcome, KanameError)
-            reply.send(*self._codec.refuse(outcome, self._instance, call.request_id))
+
+            def refuse(error: KanameError) -> None:
+                reply.send(*self._codec.refuse(error, self._instance, call.request_id))
+
+            if self._deferral is not None and type(outcome) is Overloaded:
+                self._deferral.take(reply, call, refuse)
+            else:
+                refuse(outcome)
 
     def _forbidden(self) -> Forbidden:
         model = self._target.model
@@ -246,6 +287,13 @@ def _timeout_ns(value: bytes) -> int:
         shown = value.decode("latin-1")[:40]
         raise InvalidInput("deadline", where="x-request-timeout-ms", found=shown, expected="milliseconds, above 0")
     return int(milliseconds * 1_000_000)
+
+
+def _priority(value: bytes) -> int:
+    name = value.strip().lower().decode("latin-1")
+    if name not in PRIORITIES:
+        raise InvalidInput("priority", where="x-priority", found=name[:40], expected=" or ".join(PRIORITIES))
+    return PRIORITIES.index(name)
 
 
 def inflate(body: Body, encoding: bytes, most: int) -> Body:

@@ -69,6 +69,8 @@ class Gate:
         self.now_ns = clock.monotonic_ns()
         self.held_bytes = 0
         self.inflight_bytes = settings.inflight_bytes
+        self.refusals = max(1, round(settings.refusals_per_s * SWEEP_S))
+        """Most refusals for overload on one connection between two sweeps."""
         self.activated: Callable[[], int] = lambda: 0
         """The newest change that all workers answer from."""
         self.switching = False

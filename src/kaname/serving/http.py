@@ -309,6 +309,7 @@ class Connection(OrderedConnection):
     def sweep(self, now_ns: int) -> None:
         """Close or refuse what has been waiting for too long."""
         self._renew_lines()
+        self._forgive()
         settings = self.gate.settings
         waited_ns = now_ns - self._since_ns
         if self._lingering:

@@ -40,6 +40,10 @@ class VersionMeters:
         self.failed_s = metrics.counter("kaname_failed_seconds_total", "Time of requests that failed.", **self._labels)
         self.loads = metrics.counter("kaname_loads_total", "Times the version was loaded.", **self._labels)
 
+    def refused(self, error: KanameError) -> None:
+        """Count a request that was refused before it became a call."""
+        self._failed(error.code).add()
+
     def errors(self) -> float:
         """Requests that failed, by this worker's count."""
         return sum(counter.value for counter in self._errors.values())

@@ -20,6 +20,7 @@ from kaname.inference.lane import Lane
 from kaname.inference.residency import Loader, Residency
 from kaname.inference.resident import Resident
 from kaname.inference.streams import Streams
+from kaname.inference.turnstile import Turnstile, Turnstiles
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.memory import machine_bytes
@@ -27,7 +28,7 @@ from kaname.runtimes.types import Profile, Session
 from kaname.serving.asgi import AsgiReply
 from kaname.serving.caching import Caches
 from kaname.serving.directory import Directory
-from kaname.serving.endpoint import PrincipalOf
+from kaname.serving.endpoint import Deferral, PrincipalOf
 from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
 from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
@@ -115,6 +116,8 @@ class Node:
         self.ids = ids
         self.metrics = metrics
         self.door_meters = DoorMeters(metrics)
+        self.deferral: Deferral | None = None
+        """Where requests wait that are answered later; set before the first snapshot."""
         self._record = record
         self._buckets = buckets
         self._progress = progress
@@ -122,6 +125,7 @@ class Node:
         gate.activated = progress.activated
         self._crew = Crew(settings.inference.worker_threads, loop)
         self._deadlines = Deadlines(clock, loop)
+        self._turnstiles = Turnstiles(clock, self._deadlines)
         self.loop = loop
         self._meters: dict[int, VersionMeters] = {}
         self._configs: dict[int, ModelConfig] = {}
@@ -314,6 +318,12 @@ class Node:
         """Where answers of the version are kept, or None."""
         return self._caches.of(info, self.config_of(info))
 
+    def turnstile_of(self, info: VersionInfo, resident: Resident) -> Turnstile | None:
+        """Where requests of the version wait; None without adaptive admission."""
+        config = self.config_of(info)
+        best_rows = batch_rows(info.profile, config)
+        return self._turnstiles.of(resident, config.limits, best_rows, slow=self._is_slow(info, best_rows))
+
     def record_handler(self, info: VersionInfo) -> Handler | None:
         """The handler that records calls of the version, or None when nothing is recorded."""
         recording = self.config_of(info).record
@@ -328,8 +338,8 @@ class Node:
         meters = self.meters_of(info)
         meters.loads.add()
         best_rows = batch_rows(info.profile, config)
-        slow = info.profile.us_at(best_rows) > self.settings.inference.inline_us
-        return Lane(
+        slow = self._is_slow(info, best_rows)
+        lane = Lane(
             session,
             info.signature,
             best_rows=best_rows,
@@ -341,6 +351,12 @@ class Node:
             max_delay_ms=config.max_delay_ms,
             ran=meters.ran(self.clock),
         )
+        lane.feeder = self._turnstiles.get(info.id)
+        return lane
+
+    def _is_slow(self, info: VersionInfo, best_rows: int) -> bool:
+        """Whether its runs are for threads: too long for the event loop."""
+        return info.profile.us_at(best_rows) > self.settings.inference.inline_us
 
     async def close(self) -> None:
         """Release every session. No request is in progress any more."""

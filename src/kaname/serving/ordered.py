@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from kaname.serving.slots import APP, FULL, SLOW_READER, STARVED, ReadControl, Slot
+from kaname.serving.slots import APP, FULL, GREEDY, SLOW_READER, STARVED, ReadControl, Slot
 
 if TYPE_CHECKING:
     from kaname.serving.gate import Gate
@@ -48,6 +48,7 @@ class OrderedConnection(HttpToolsProtocol):
         self._deaf = False
         self._lingering = False
         self._write_paused_ns = 0
+        self._refusals = 0
         self.default_lines = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -178,6 +179,19 @@ class OrderedConnection(HttpToolsProtocol):
             self._continue_head()
         else:
             self._since_ns = gate.now_ns
+
+    def refused(self) -> None:
+        """A request was refused for overload. Who goes on asking in spite of it is not read until the next sweep: then
+        its requests cost nothing."""
+        self._refusals += 1
+        if self._refusals > self.gate.refusals:
+            self.control.hold(GREEDY)
+
+    def _forgive(self) -> None:
+        """A new sweep: a greedy connection is read again."""
+        if self._refusals:
+            self._refusals = 0
+            self.control.let_go(GREEDY)
 
     def _continue_head(self) -> None:
         slot = self.slots[0]

@@ -1,35 +1,39 @@
 """The request path, top to bottom.
 
-    admit → (cache) → infer → (answer) → observe → door
+    admit → (cache) → (wait) → infer → (answer) → observe → door
 
 `observe` counts and records every outcome, `admit` says how much may be asked, `cache` (where a model keeps answers:
-`inference.cache`) answers what was asked before, `infer` hands the call to the version's lane. A model's path is
-composed once per snapshot, only of what it needs. Later capabilities add steps between `admit` and `infer` (route,
-assemble) and handlers on the way back (decide).
+`inference.cache`) answers what was asked before, `wait` (the turnstile) says who goes first and who has waited for too
+long, `infer` hands the call to the version's lane. A model's path is composed once per snapshot, only of what it needs.
+Later capabilities add steps between `admit` and `infer` (route, assemble) and handlers on the way back (decide).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from kaname.call import Call, Handler, Handlers, Outcome, Step
-from kaname.errors import Overloaded, RateLimited
+from kaname.call import Call, Handler, Handlers, Outcome, Principal, Step
+from kaname.errors import KanameError, Overloaded, RateLimited
 from kaname.inference.residency import Residency
 from kaname.inference.resident import Resident
+from kaname.inference.turnstile import Turnstile
 from kaname.settings import Limits
 
 Meter = Handler
 """Counts every ended call and returns its outcome as it is."""
+Full = Callable[[Principal], KanameError | None]
+"""Why a request that comes now is refused; None when it may come in."""
 Take = Callable[[int], float]
 """A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
 
 
-def observe(meter: Meter, record: Handler | None) -> Handlers:
-    """Meter every outcome after handing it to the record, which may keep it until it is on disk.
+def observe(meter: Meter, record: Handler | None, last: Handler | None = None) -> Handlers:
+    """Meter every outcome after handing it to the record, which may keep it until it is on disk; `last` comes behind.
 
     Not a step but the handlers that a call is born with: a body that cannot be read is counted and recorded, too.
     """
-    return (meter, None) if record is None else (record, (meter, None))
+    metered = (meter, None if last is None else (last, None))
+    return metered if record is None else (record, metered)
 
 
 class Admission:
@@ -96,6 +100,18 @@ class Admission:
 
 def _spent(whose: str, wait_s: float) -> RateLimited:
     return RateLimited(f"the rate limit of this {whose} is spent", where=whose, retry_after_s=wait_s)
+
+
+def shedding(turnstile: Turnstile, refused: Callable[[KanameError], None]) -> Full:
+    """Refuses before anything is read or recorded what would be refused anyway; it is only counted."""
+
+    def full(who: Principal) -> KanameError | None:
+        error = turnstile.refusal(who)
+        if error is not None:
+            refused(error)
+        return error
+
+    return full
 
 
 def infer(residency: Residency, resident: Resident) -> Step:

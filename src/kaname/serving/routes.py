@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from kaname.call import Handler, Handlers, Step
+from kaname.call import Handler, Principal
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
@@ -14,15 +14,17 @@ from kaname.inference.cache.step import ResultCache
 from kaname.inference.residency import Residency
 from kaname.inference.resident import Resident
 from kaname.inference.streams import Streams
+from kaname.inference.turnstile import Turnstile
 from kaname.models.types import VersionInfo
 from kaname.serving.caching import MarkingCodec
-from kaname.serving.endpoint import Codec, PredictEndpoint, PrincipalOf, Refusal, RefusingEndpoint
+from kaname.serving.endpoint import Codec, Deferral, Path, PredictEndpoint, PrincipalOf, Refusal, RefusingEndpoint
 from kaname.serving.exchange import Endpoint
 from kaname.serving.json_codec import JsonCodec, refusal
 from kaname.serving.meters import DoorMeters, VersionMeters
 from kaname.serving.oip import codec as oip
 from kaname.serving.oip.codec import OipCodec
-from kaname.serving.predict import Admission, infer, observe
+from kaname.serving.overloaded import ValueCodec, value_handler
+from kaname.serving.predict import Admission, infer, observe, shedding
 from kaname.serving.tfs import codec as tfs
 from kaname.serving.tfs.codec import VERBS, TfsCodec, Verb
 from kaname.settings import ModelConfig, Settings
@@ -60,6 +62,7 @@ class Facts(Protocol):
     residency: Residency
     streams: Streams
     door_meters: DoorMeters
+    deferral: Deferral | None
 
     def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
@@ -69,9 +72,15 @@ class Facts(Protocol):
     def meters_of(self, info: VersionInfo) -> VersionMeters: ...
     def admission_of(self, info: VersionInfo) -> Admission: ...
     def cache_of(self, info: VersionInfo) -> ResultCache | None: ...
+    def turnstile_of(self, info: VersionInfo, resident: Resident) -> Turnstile | None: ...
     def record_handler(self, info: VersionInfo) -> Handler | None: ...
     @property
     def principal_of(self) -> PrincipalOf: ...
+
+
+def _path_of(target: bytes) -> str:
+    """A request target without its query, as the routes read it."""
+    return urllib.parse.unquote(target.partition(b"?")[0].decode("latin-1"))
 
 
 class Router:
@@ -81,33 +90,38 @@ class Router:
         self._facts = facts
         self._endpoints: dict[str, Endpoint] = {}
         self._streamed: dict[str, Endpoint] = {}
-        self._paths: dict[int, tuple[Handlers, Step]] = {}
+        self._paths: dict[int, Path] = {}
+
+    def replay(self, target: bytes, principal: Principal, again: Deferral) -> Endpoint | None:
+        """The endpoint of `target` for a request that was accepted before from `principal`, and put aside; `again` is
+        told when it cannot be answered now either."""
+        return self._find(_path_of(target), lambda _: principal, again)
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
-        path = urllib.parse.unquote(target.partition(b"?")[0].decode("latin-1"))
+        path = _path_of(target)
         known = self._endpoints.get(path)
         if known is None:
-            known = self._find(path)
+            known = self._find(path, None, self._facts.deferral)
             if known is not None and known.lasting:  # as many as there are models and versions, not as queries
                 self._endpoints[path] = known
         return known
 
-    def _find(self, path: str) -> Endpoint | None:
+    def _find(self, path: str, who: PrincipalOf | None, later: Deferral | None) -> Endpoint | None:
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
-                return self._endpoint(path, ref, None, JSON)
+                return self._endpoint(path, ref, None, JSON, who, deferral=later)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
-                return self._endpoint(path, ref, version, JSON)
+                return self._endpoint(path, ref, version, JSON, who, deferral=later)
             case ["", "v2", "models", ref, "infer"]:
-                return self._endpoint(path, ref, None, OIP)
+                return self._endpoint(path, ref, None, OIP, who, deferral=later)
             case ["", "v2", "models", ref, "versions", version, "infer"]:
-                return self._endpoint(path, ref, version, OIP)
+                return self._endpoint(path, ref, version, OIP, who, deferral=later)
             case ["", "v1", "models", *_]:
-                return self._find_verb(path)
+                return self._find_verb(path, who, later)
         return None
 
-    def _find_verb(self, path: str) -> Endpoint | None:
+    def _find_verb(self, path: str, who: PrincipalOf | None, later: Deferral | None) -> Endpoint | None:
         """The endpoint of a URL of TensorFlow Serving that ends in `:predict` or another verb."""
         place, _, verb = path.rpartition(":")
         form = TFS.get(verb)
@@ -115,11 +129,11 @@ class Router:
             return None
         match place.split("/")[3:]:
             case [ref]:
-                return self._endpoint(path, ref, None, form)
+                return self._endpoint(path, ref, None, form, who, deferral=later)
             case [ref, "versions", version]:
-                return self._endpoint(path, ref, version, form)
+                return self._endpoint(path, ref, version, form, who, deferral=later)
             case [ref, "labels", label]:
-                return self._endpoint(path, ref, label, form, labelled=True)
+                return self._endpoint(path, ref, label, form, who, labelled=True, deferral=later)
         return None
 
     def events(self, path: str, ref: str, version: str | None) -> Endpoint:
@@ -141,7 +155,7 @@ class Router:
 
     def _endpoint(
         self,
-        path: str,
+        url: str,
         ref: str,
         version: str | None,
         form: Form,
@@ -149,8 +163,10 @@ class Router:
         *,
         labelled: bool = False,
         streamed: bool = False,
+        deferral: Deferral | None = None,
     ) -> Endpoint:
-        """`labelled`: `version` is not a version's name but a label for one."""
+        """`labelled`: `version` is not a version's name but a label for one. `deferral`: for callers over HTTP, to whom
+        202 says something."""
         facts = self._facts
         principal_of = principal_of or facts.principal_of
         try:
@@ -158,35 +174,50 @@ class Router:
         except KanameError as error:
             name = facts.name_of(ref)
             return RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
-        observed, steps = self._path(info)
         codec = form.codec(info, facts.settings.inference.max_rows)
         if facts.cache_of(info) is not None:
             codec = MarkingCodec(codec)
+        config, path = facts.config_of(info), self._path(info)
+        if deferral is facts.deferral and config.overload != "queue":  # another one is a replay's, whatever holds now
+            deferral = None
+        if config.overload == "value":
+            codec = ValueCodec(codec)
         if streamed:
             steps = facts.admission_of(info).step(facts.streams.step(facts.want(info)))
+            path = Path(path.observers, steps, None)
         return PredictEndpoint(
             info=info,
-            instance=path,
+            instance=url,
             codec=codec,
-            observers=observed,
-            path=steps,
+            path=path,
             principal_of=principal_of,
             refused=facts.door_meters.count,
             clock=facts.clock,
             ids=facts.ids,
-            timeout_ms=facts.config_of(info).timeout_ms,
+            timeout_ms=config.timeout_ms,
             max_body_bytes=facts.settings.server.max_body_bytes,
+            deferral=deferral,
         )
 
-    def _path(self, info: VersionInfo) -> tuple[Handlers, Step]:
+    def _path(self, info: VersionInfo) -> Path:
         """What observes the calls of a version, and the steps they take; shared by its URLs."""
         path = self._paths.get(info.id)
         if path is None:
-            facts = self._facts
-            observed = observe(facts.meters_of(info).meter(facts.clock), facts.record_handler(info))
-            steps = infer(facts.residency, facts.want(info))
-            cache = facts.cache_of(info)
-            if cache is not None:
-                steps = cache.step(info, steps)
-            path = self._paths[info.id] = observed, facts.admission_of(info).step(steps)
+            path = self._paths[info.id] = self._compose(info)
         return path
+
+    def _compose(self, info: VersionInfo) -> Path:
+        facts = self._facts
+        meters, resident = facts.meters_of(info), facts.want(info)
+        steps = infer(facts.residency, resident)
+        turnstile, cache, config = facts.turnstile_of(info, resident), facts.cache_of(info), facts.config_of(info)
+        full = None
+        if turnstile is not None:
+            at_once = cache is None and config.overload == "shed"
+            steps = turnstile.step(steps, resident, asked=at_once)
+            full = shedding(turnstile, meters.refused) if at_once else None
+        if cache is not None:
+            steps = cache.step(info, steps)  # what was answered before is answered under overload, too
+        instead = value_handler(info, config.overload_value) if config.overload == "value" else None
+        observers = observe(meters.meter(facts.clock), facts.record_handler(info), instead)
+        return Path(observers, facts.admission_of(info).step(steps), full)

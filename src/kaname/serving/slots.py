@@ -42,6 +42,8 @@ class Slot:
         """Answer; a second answer is dropped."""
         if self.data is not None:
             return
+        if status == 503:
+            self.connection.refused()
         self.call = None  # the call knows its reply: without this, every request would leave a cycle to collect
         connection = self.connection
         slots = connection.slots
@@ -60,8 +62,9 @@ class Slot:
             connection.advance()
 
 
-FULL, STARVED, APP, SLOW_READER = 1, 2, 4, 8
-"""Why a connection is not read: too many open slots, no room for bytes, the application's wish, unread answers."""
+FULL, STARVED, APP, SLOW_READER, GREEDY = 1, 2, 4, 8, 16
+"""Why a connection is not read: too many open slots, no room for bytes, the application's wish, unread answers, too
+many refusals that it does not heed."""
 
 
 class ReadControl(FlowControl):

@@ -226,6 +226,15 @@ def test_bad_metadata(call: Any, admin: dict[str, str], name: str, metadata: Any
     succeeds(call, tuple(admin.items()))
 
 
+def test_a_priority_that_there_is_none_of(call: Any, admin: dict[str, str]) -> None:
+    """The metadata `x-priority` means what the header means over HTTP: a level that there is, or a refusal."""
+    error = refused(call, good().SerializeToString(), (*admin.items(), ("x-priority", "urgent")))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "x-priority" in error.details()
+    metadata = (*admin.items(), ("x-priority", "low"))
+    assert call(good().SerializeToString(), metadata=metadata, timeout=30)
+
+
 def test_a_timeout_in_metadata_that_is_none(call: Any, admin: dict[str, str]) -> None:
     """As the header of that name over HTTP."""
     error = refused(call, good().SerializeToString(), (*admin.items(), ("x-request-timeout-ms", "soon")))

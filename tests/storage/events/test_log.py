@@ -141,6 +141,33 @@ def test_retention_by_size_deletes_oldest_blocks_and_uses_their_space_again(tmp_
     writer.close()
 
 
+def test_trimming_deletes_whole_blocks_of_one_partition_and_keeps_its_end(tmp_path: Path) -> None:
+    """What ends before the offset goes with the next commit, what straddles it stays, and no offset is given twice."""
+    clock = ManualClock()
+    writer, reader = LmdbWriter(tmp_path, 0, clock), LmdbReader(tmp_path)
+    for shard in ("a", "b"):
+        for start in range(0, 30, 3):
+            events = [(now_us(clock), b"%d" % (start + i)) for i in range(3)]
+            assert writer.append(TOPIC, shard, events) == start
+    writer.commit()
+    full = writer.kept_bytes
+    writer.trim(TOPIC, "a", 13)
+    writer.commit()
+    assert [event.offset for event in reader.read(TOPIC, Position("a/0", 0), 100)] == list(range(12, 30))
+    assert len(reader.read(TOPIC, Position("b/0", 0), 100)) == 30
+    assert writer.kept_bytes < full
+    writer.trim(TOPIC, "a", 30)
+    writer.commit()
+    assert reader.read(TOPIC, Position("a/0", 0), 100) == []
+    assert reader.end(TOPIC, "a/0") == 30
+    writer.close()
+    again = LmdbWriter(tmp_path, 0, clock)
+    assert again.kept_bytes == writer.kept_bytes
+    assert again.append(TOPIC, "a", [(now_us(clock), b"x")]) == 30
+    again.close()
+    reader.close()
+
+
 def test_a_batch_larger_than_the_map_makes_it_grow(tmp_path: Path) -> None:
     """One transaction of 40 MB enters a log whose map begins smaller."""
     clock = ManualClock()

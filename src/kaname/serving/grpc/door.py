@@ -25,7 +25,8 @@ from kaname.serving.grpc.ticket import Asked, Metadata, Ticket
 from kaname.serving.routes import Router
 
 READ = {
-    name: name.encode() for name in ("authorization", "x-request-id", "x-request-timeout-ms", "traceparent", "origin")
+    name: name.encode()
+    for name in ("authorization", "x-request-id", "x-request-timeout-ms", "x-priority", "traceparent", "origin")
 }
 """Metadata that means what the header of that name means over HTTP."""
 OWN = (b"x-request-id", b"traceparent")

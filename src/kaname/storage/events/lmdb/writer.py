@@ -17,6 +17,7 @@ from kaname.storage.events.lmdb.slot import SlotLock
 from kaname.storage.events.types import Sealer, partition_name, place_of
 
 DAY_US = 86_400_000_000
+TRIM_AT_ONCE = 1024
 EXPIRE_AT_ONCE = 256
 """Most blocks deleted for their age in one transaction; those beyond the size limit go regardless."""
 
@@ -83,6 +84,7 @@ class LmdbWriter:
             raise
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._staged: list[_Staged] = []
+        self._trims: dict[str, tuple[_Partition, int]] = {}
         self._suspect = False
         self._kept_bytes = 0
         self._sequence = 0
@@ -140,6 +142,10 @@ class LmdbWriter:
             self._partition_count += 1
         return found
 
+    def trim(self, topic: str, shard: str, before: int) -> None:
+        """Let the next commit delete the blocks that end before the offset `before`."""
+        self._trims[f"{topic}/{shard}"] = self._partition(topic, shard), before
+
     @property
     def kept_bytes(self) -> int:
         """Bytes of the blocks on disk, as retention counts them."""
@@ -151,10 +157,11 @@ class LmdbWriter:
         Raises OSError (ENOSPC: no room, EIO: anything else) and keeps what was staged; call it again later.
         """
         oldest_kept_us = self._clock.time_ns() // 1000 - self._retain_us
-        if not self._staged and (self._oldest_us is None or self._oldest_us >= oldest_kept_us):
+        if not self._staged and not self._trims and (self._oldest_us is None or self._oldest_us >= oldest_kept_us):
             return
         self._durably(lambda txn: self._write(txn, oldest_kept_us))
         self._staged = []
+        self._trims = {}
 
     def _write(self, txn: Transaction, oldest_kept_us: int) -> tuple[int, int]:
         kept, sequence = self._kept_bytes, self._sequence
@@ -171,6 +178,7 @@ class LmdbWriter:
             kept += size
         for key, partition in touched.items():
             txn.put(key, layout.pack_partition(partition.number, partition.next_offset))
+        kept -= sum(_trim(txn, partition.number, before) for partition, before in self._trims.values())
         kept -= self._expire(txn, kept, oldest_kept_us)
         txn.put(layout.STATE_KEY, layout.pack_state(kept, sequence))
         return kept, sequence
@@ -252,6 +260,26 @@ class LmdbWriter:
         finally:
             release(self._env)
             self._lock.release()
+
+
+def _trim(txn: Transaction, number: int, before: int) -> int:
+    """Delete up to `TRIM_AT_ONCE` blocks of a partition that end before an offset; returns the bytes they held."""
+    freed = 0
+    cursor = txn.cursor()
+    found = cursor.set_range(layout.block_key(number, 0))
+    for _ in range(TRIM_AT_ONCE):
+        if not found or cursor.key() >= layout.block_key(number, before):
+            break
+        value = cursor.value()
+        _, count, _, _, sequence = layout.header_of(value)
+        offset = layout.offset_of(cursor.key())
+        if offset + count > before:
+            break
+        freed += layout.footprint(len(value) - layout.HEADER_BYTES)
+        txn.delete(layout.order_key(sequence))
+        txn.delete(layout.block_key(number, offset))
+        found = cursor.set_range(layout.block_key(number, 0))
+    return freed
 
 
 def _oldest(txn: Transaction) -> int | None:
