@@ -9,7 +9,7 @@ import pytest
 from tests.cli.kaname import kaname
 from tests.e2e.server import ROW, Server, new_project, tail
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a dozen commands and two servers, on a busy machine
 WORD = "a-request-that-nobody-else-may-see"
 
 
