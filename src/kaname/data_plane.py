@@ -27,6 +27,8 @@ from kaname.predictions.erasure import OrderedErasures
 from kaname.predictions.recorder import Recorder
 from kaname.predictions.shards import api as sql_log_api
 from kaname.predictions.shards.runner import SinkRunner
+from kaname.repositories import api as repositories_api
+from kaname.repositories.watch import Watcher as RepositoryWatcher
 from kaname.runtimes.types import session_options
 from kaname.serving.app import application
 from kaname.serving.deferred import api as deferred_api
@@ -109,6 +111,7 @@ class DataPlane:
             command = ("-C", str(root), "predictions", "sink", "--with-parent")
             self._sink = SinkRunner(command, stores.project.data / "sink-runner.lock")
         self._following = Following(stores, slot, board)
+        self._repository: RepositoryWatcher | None = None
 
     async def start(self) -> None:
         """Bring the newest snapshot into force: what must answer is loaded and warm when this returns."""
@@ -165,6 +168,9 @@ class DataPlane:
             self._batches.start()
             if self._sink is not None:
                 self._sink.start()
+            self._repository = self._stores.watcher(self._poke)
+            if self._repository is not None:
+                self._repository.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
 
@@ -239,6 +245,8 @@ class DataPlane:
         await asyncio.to_thread(self._following.stop)
         if self._sink is not None and self._board is not None:
             await asyncio.to_thread(self._sink.stop)
+        if self._repository is not None:
+            await asyncio.to_thread(self._repository.stop)
         if self._grpc is not None:
             self._grpc.stop()
         if self._tokens is not None:
@@ -257,9 +265,13 @@ class DataPlane:
         """Send a JSON body down the request path from another thread than the loop's, and wait."""
         return asyncio.run_coroutine_threadsafe(self.node.ask(ref, version, body, principal), self._loop).result()
 
+    def _poke(self) -> None:
+        """Have the journal looked at now; from any thread."""
+        self._loop.call_soon_threadsafe(self._watcher.poke)
+
     def settled(self, number: int, timeout_s: float) -> list[str]:
         """Wait until every worker answers as of change `number`; returns a line per laggard. On a thread."""
-        self._loop.call_soon_threadsafe(self._watcher.poke)
+        self._poke()
         if self._board is not None:
             return self._board.wait_applied(number, timeout_s) + self._following.late(number, timeout_s)
         until = self._clock.monotonic_ns() + int(timeout_s * 1e9)
@@ -334,6 +346,7 @@ class DataPlane:
             *nodes_api.resources(stores.nodes),
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
             *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),
+            *repositories_api.resources(stores.repositories),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)

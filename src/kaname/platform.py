@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,10 +166,11 @@ def apply_declared(stores: Stores, who: str, doing: Doing = nullcontext) -> list
     return [*map(str, plan.steps), *notes, *drift]
 
 
-def serve(project: Path, overrides: Mapping[str, object]) -> int:
+def serve(project: Path, overrides: Mapping[str, object], first: Callable[[Stores], None] | None = None) -> int:
     """Run the server of a project until it is told to stop; returns the exit status.
 
-    `overrides` (dotted names) reach the workers through the environment, as a person could set them.
+    `overrides` (dotted names) reach the workers through the environment, as a person could set them. `first` is done
+    with the stores before anything is served.
     """
     for name, value in overrides.items():
         os.environ["KANAME_" + name.upper().replace(".", "__")] = str(value)
@@ -185,6 +186,9 @@ def serve(project: Path, overrides: Mapping[str, object]) -> int:
             claimed(server.host, server.port, "server.port"),
             claimed(server.host, server.grpc_port, "server.grpc_port"),
         ):
+            if first is not None:
+                with closing(Stores(loaded)) as stores:
+                    first(stores)
             _prepare(loaded)
             return _supervisor(loaded, lock).run()
     finally:

@@ -164,6 +164,19 @@ class SqlRecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Rows of requests that arrived earlier are deleted."""
 
 
+class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model repository that the server follows: what is published is taken over, what is removed put away."""
+
+    path: str | None = None
+    """Its folder, relative to the project; none when not set."""
+    kind: Literal["auto", "triton", "mlserver", "tensorflow", "mlflow", "folders"] = "auto"
+    """What it is; `auto`: what it looks like."""
+    poll_ms: Annotated[float, Meta(ge=50)] = 1_000
+    """Pause between two looks; longer where a look takes more than a twentieth of it."""
+    trust_pickle: bool = False
+    """Read pickles that are published there: they run the code in them."""
+
+
 class RecordSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prediction record."""
 
@@ -361,6 +374,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     server: ServerSettings = ServerSettings()
     access: AccessSettings = AccessSettings()
     inference: InferenceSettings = InferenceSettings()
+    repository: RepositorySettings = RepositorySettings()
     record: RecordSettings = RecordSettings()
     batch: BatchSettings = BatchSettings()
     shared: SharedSettings = SharedSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,10 @@ from kaname.predictions.shards.log import Registry, SqlLog
 from kaname.predictions.shards.shard import Shards
 from kaname.predictions.types import Subject
 from kaname.project import Files, Project
+from kaname.repositories.known import Repositories
+from kaname.repositories.source import FolderSource
+from kaname.repositories.types import How
+from kaname.repositories.watch import Watch, Watcher
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Session, SessionOptions
@@ -65,6 +70,7 @@ class Stores:
             reprofile,
             defaults=project.settings.models,
         )
+        self.repositories = Repositories(self.models, self.database, self.clock)
         self.keys = Keys(self.database, self.clock)
         self.answers = KeptAnswers(self.database, self.clock)
         self.jobs = Jobs(
@@ -81,6 +87,18 @@ class Stores:
         root = self.project.root
         files = Files(root)
         return Declarations(self.models, self.database, self.clock, root, files.read, files.locate)
+
+    def watcher(self, on_change: Callable[[], None]) -> Watcher | None:
+        """Follows the repository that the settings name; None: they name none."""
+        settings, root = self.project.settings.repository, self.project.root
+        if settings.path is None:
+            return None
+        source = FolderSource(root / settings.path, self.clock)
+        how = How(who="repository", trust_pickle=settings.trust_pickle)
+        kind = None if settings.kind == "auto" else settings.kind
+        watch = Watch(source, self.repositories, self.clock, kind, how)
+        lock = self.project.data / "repository.lock"
+        return Watcher(watch, lock, settings.poll_ms / 1000, self.clock, on_change)
 
     def snapshot(self, before: Snapshot | None = None) -> Snapshot:
         """What a worker answers from, as of now; read from a replica that has all of it, where there is one. What is as

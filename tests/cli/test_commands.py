@@ -17,6 +17,7 @@ ALL = [
     "init",
     "serve",
     "predict",
+    "import",
     "batch",
     "check",
     "apply",

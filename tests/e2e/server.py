@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,12 +36,22 @@ def new_project(folder: Path) -> Path:
 class Server(Started):
     """`kaname serve` on a project folder, ready when this returns."""
 
-    def __init__(self, project: Path, *, workers: int = 1, wait: bool = True, **environ: str) -> None:
+    def __init__(
+        self,
+        project: Path,
+        *,
+        workers: int = 1,
+        wait: bool = True,
+        command: Sequence[str] = (),
+        **environ: str,
+    ) -> None:
+        """`command`: arguments instead of the project's folder, given in the folder around it."""
         self._err = (project.parent / f"{project.name}.err").open("ab")
         self._out = (project.parent / f"{project.name}.out").open("wb")
         super().__init__(project, self._out, self._err)
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", str(project), "--port", "0", "--workers", str(workers)],
+            [*COMMAND, "serve", *(command or [str(project)]), "--port", "0", "--workers", str(workers)],
+            cwd=project.parent,
             env=environment(**environ),
             stdin=subprocess.DEVNULL,
             stdout=self._out,

@@ -17,9 +17,7 @@ from sqlalchemy import Engine, event, inspect, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.schema import CreateTable
 
-import kaname.access.store
-import kaname.batch.store
-import kaname.models.store  # noqa: F401  (adds its tables to the metadata)
+import kaname.stores  # noqa: F401  (adds all tables to the metadata)
 from kaname.errors import CorruptData, InvalidInput, Unavailable
 from kaname.storage.sql import journal, upgrade
 from kaname.storage.sql.database import Database

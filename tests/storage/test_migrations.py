@@ -9,9 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect, select, text, update
 
-import kaname.access.store
-import kaname.batch.store
-import kaname.models.store  # noqa: F401  (adds its tables to the metadata)
+import kaname.stores  # noqa: F401  (adds all tables to the metadata)
 from kaname.errors import Conflict, InvalidInput
 from kaname.storage.sql import journal, upgrade
 from kaname.storage.sql.schema import metadata, schema_rule

@@ -6,7 +6,6 @@ lock, and goes on where they were.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import subprocess
@@ -27,6 +26,7 @@ from kaname.errors import Conflict, KanameError
 from kaname.inference.residency import artefact_file
 from kaname.models.registry import Models
 from kaname.storage.blobs.types import Held
+from kaname.storage.sole import Sole
 
 LOG = logging.getLogger("kaname.batch")
 LOOK_S = 0.2
@@ -98,7 +98,7 @@ class Runner:
         self._clock = clock
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kaname-batch-jobs", daemon=True)
-        self._lock: int | None = None
+        self._sole = Sole(jobs.folder / "runner.lock")
         self._children: dict[str, _Child] = {}
         self._attempts: dict[str, int] = {}
         self._heard = 0
@@ -124,23 +124,11 @@ class Runner:
         finally:
             for child in self._children.values():
                 child.end()
-            if self._lock is not None:
-                os.close(self._lock)
+            self._sole.release()
 
     def _leads(self) -> bool:
-        """Whether this worker is the one that runs jobs."""
-        if self._lock is not None:
-            return True
-        if not self._jobs.bell.exists():
-            return False  # no job was ever made
-        fd = os.open(self._jobs.folder / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self._lock = fd
-        return True
+        """Whether this worker is the one that runs jobs; nobody is before the first job was made."""
+        return self._jobs.bell.exists() and self._sole.held()
 
     def _turn(self) -> None:
         rung = self._jobs.bell.stat().st_mtime_ns

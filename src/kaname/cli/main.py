@@ -24,7 +24,8 @@ app = typer.Typer(
     epilog="Start with: kaname init my-project && kaname serve my-project",
 )
 
-START, LOOK = "Start", "Look"
+START, WORK, LOOK = "Start", "Work", "Look"
+TRUST = "Read pickles; they run the code in them."
 Folder = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="The project folder, or one inside it.", show_default=False),
@@ -63,6 +64,13 @@ def _at(folder: Path | None) -> Path:
     return objects.Chosen.folder
 
 
+def _chosen() -> bool:
+    """Whether `-C` named a project."""
+    from kaname.cli import objects
+
+    return objects.Chosen.given
+
+
 @app.command(rich_help_panel=START)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
@@ -81,12 +89,21 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
     grpc_port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port of gRPC; 0: none.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core at most.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Take over a model repository first.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="With --from: go on following it.")] = False,
+    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help=f"With --from. {TRUST}")] = False,
 ) -> None:
     """Apply what the folder declares and answer requests until stopped."""
-    from kaname.cli.serve import run
+    from kaname.cli.serve import run, run_from
 
     given = {"server.host": host, "server.port": port, "server.grpc_port": grpc_port, "server.workers": workers}
-    raise typer.Exit(run(_at(folder), {name: value for name, value in given.items() if value is not None}))
+    overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if source is None:
+        raise typer.Exit(run(_at(folder), overrides))
+    chosen = None if folder is None and not _chosen() else _at(folder)
+    raise typer.Exit(run_from(source, chosen, overrides, watch=watch, trust_pickle=trust_pickle))
 
 
 @app.command(rich_help_panel=START)
@@ -110,7 +127,7 @@ def apply(
     raise typer.Exit(run(_at(folder), yes=yes, dry_run=dry_run, as_json=as_json))
 
 
-@app.command(rich_help_panel="Work")
+@app.command(rich_help_panel=WORK)
 def upgrade(
     folder: Folder = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and stop.")] = False,
@@ -123,7 +140,7 @@ def upgrade(
     run(_at(folder), dry_run=dry_run, to=to, as_json=as_json)
 
 
-@app.command(rich_help_panel="Work")
+@app.command(rich_help_panel=WORK)
 def predict(
     name: Annotated[str, typer.Argument(help="Name or number of the model.", show_default=False)],
     source: Annotated[
@@ -155,6 +172,25 @@ def predict(
     asked: dict[str, object] = {"keep": keep or [], "delimiter": delimiter, "nulls": null or []}
     asked |= {"on_error": on_error, "input_format": input_format, "output_format": output_format, "keep_all": keep_all}
     run(name, version, source, output, asked, threads=threads, restart=restart, as_json=as_json)
+
+
+@app.command("import", rich_help_panel=WORK)
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.", show_default=False)],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="triton, mlserver, tensorflow, mlflow or folders; without, what it looks like."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this model; repeatable.")] = None,
+    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help=TRUST)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what could be taken over and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take over a model repository of Triton, MLServer, TensorFlow Serving or MLflow."""
+    from kaname.cli.importing import run
+
+    asked = {"trust_pickle": trust_pickle, "dry_run": dry_run, "as_json": as_json}
+    raise typer.Exit(run(source, kind=kind, only=only or [], **asked))
 
 
 @app.command(rich_help_panel=LOOK)

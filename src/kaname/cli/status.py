@@ -14,6 +14,7 @@ from kaname.cli.asking import address_of
 from kaname.cli.output import print_json
 from kaname.models.types import ModelInfo
 from kaname.project import Project, find, load_valid
+from kaname.repositories.store import Repository
 from kaname.serving.workers.lock import Holder, holder
 from kaname.terminal import console, show, table
 
@@ -29,6 +30,16 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     loaded: bool
 
 
+class RepositoryLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One repository that models come from."""
+
+    path: str
+    kind: str
+    models: int
+    problems: list[str]
+    """Why it cannot be read, and what of its models was refused or is not finished."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The project at one moment."""
 
@@ -37,6 +48,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     """`ready`, `not ready: …`, `starting`, `not answering` or `not running`."""
     models: list[ModelLine]
+    repositories: list[RepositoryLine]
     journal: int
     """Number of the last change of the control plane."""
 
@@ -48,17 +60,32 @@ def report(project: Project) -> Report:
         counts = models.version_counts()
         lines = [_line(model, counts.get(model.id, 0)) for model in models.list()]
         journal = models.seq()
+        repositories = [_repository(each) for each in stores.repositories.list()]
     return Report(
         project=str(project.root),
         address=address_of(project),
         server=server_of(holder(project.root)),
         models=lines,
+        repositories=repositories,
         journal=journal,
     )
 
 
 def _line(model: ModelInfo, versions: int) -> ModelLine:
     return ModelLine(name=model.name, answers=model.promoted, versions=versions, loaded=model.loaded)
+
+
+def _repository(found: Repository) -> RepositoryLine:
+    problems = [found.fault] if found.fault else []
+    for model in found.models:
+        if model.refused:
+            problems.append(f"{model.model}: {model.refused}")
+        problems += [
+            f"{model.model}/{version.version} {version.outcome}: {version.reason}"
+            for version in model.versions
+            if version.outcome in ("refused", "pending")
+        ]
+    return RepositoryLine(path=found.path, kind=found.kind, models=len(found.models), problems=problems)
 
 
 def server_of(running: Holder | None) -> str:
@@ -102,4 +129,8 @@ def run(folder: Path, *, as_json: bool) -> int:
         show(grid)
     else:
         out.print("no models yet: kaname model add NAME PATH, or declare them in models/ and kaname apply")
+    for repository in found.repositories:
+        out.print(f"{repository.path}: {repository.models} models come from there")
+        for problem in repository.problems:
+            out.print(f"  {problem}")
     return code

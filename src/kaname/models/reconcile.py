@@ -12,8 +12,9 @@ from kaname.clock import Clock
 from kaname.errors import Conflict
 from kaname.models import store
 from kaname.models.declared import Declaration, Desired, Locate, Read, load
-from kaname.models.plan import Actual, ActualVersion, Plan, Step, compare
+from kaname.models.plan import Plan, Step, compare
 from kaname.models.registry import Models
+from kaname.models.steps import actual, make
 from kaname.storage.sql.database import Database
 
 Doing = Callable[[str], AbstractContextManager[object]]
@@ -47,7 +48,7 @@ class Declarations:
             declaration = found.get(name)
             try:
                 desired = declaration.desired if declaration else None
-                plans.append(compare(name, applied.get(name), desired, self._actual(name)))
+                plans.append(compare(name, applied.get(name), desired, actual(self._database, name)))
             except Conflict as error:
                 raise self._placed(error, declaration) from error
         return Plan(
@@ -73,7 +74,7 @@ class Declarations:
         for name in sorted({*declarations, *applied}):
             for step in plan.steps:
                 if step.model == name and step.action != "add":
-                    self._make(step, who)
+                    make(self._models, step, who)
             desired = declarations[name].desired if name in declarations else None
             if desired != applied.get(name):
                 self._remember(name, desired)
@@ -97,36 +98,6 @@ class Declarations:
         if missing := set(declared.tags) - set(info.tags):
             self._models.tag(step.model, declared.version, add=sorted(missing), who=who)
         return [f"{step.model}/{declared.version}: {note}" for note in notes]
-
-    def _make(self, step: Step, who: str) -> None:
-        version = step.version or ""
-        match step.action:
-            case "tag":
-                self._models.tag(step.model, version, add=step.give, remove=step.take, who=who)
-            case "configure":
-                self._models.override(step.model, step.config, unset=step.take, who=who)
-            case "promote":
-                self._models.promote(step.model, version, who=who)
-            case "archive":
-                self._models.archive(step.model, version, who=who)
-            case "load" | "unload":
-                self._models.set_loaded(step.model, step.action == "load", who=who)
-
-    def _actual(self, name: str) -> Actual | None:
-        with self._database.read() as conn:
-            model = store.find_model(conn, name)
-            if model is None:
-                return None
-            promotions = store.history(conn, model.id)
-            return Actual(
-                loaded=model.loaded,
-                promoted=promotions[0].version if promotions else None,
-                config=store.decode(model.overrides, dict),
-                versions={
-                    each.version: ActualVersion(archived=each.status == "archived", tags=each.tags)
-                    for each in store.versions_of(conn, model)
-                },
-            )
 
     def _applied(self) -> dict[str, Desired]:
         with self._database.read() as conn:

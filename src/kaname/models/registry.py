@@ -168,13 +168,15 @@ class Models:
         promote: bool | None = None,
         tolerance: float = TOLERANCE,
         max_share: float = MAX_SHARE,
+        labels: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[VersionInfo, tuple[str, ...]]:
         """Import a model file as a new version (of a new model, if need be); returns it and the import's notes.
 
         `version` None: the next number. `promote` None: only if nothing answers yet. A version that exists is
         returned as it is when its artefact is the same, else Conflict: versions never change. The artefact is
         published before the transaction; a crash in between leaves it without a version, for `collect_garbage`.
-        `tolerance`, `max_share`: how far a conversion may differ from the original, see ImportRequest.
+        `tolerance`, `max_share`: how far a conversion may differ from the original, `labels`: names of classes; see
+        ImportRequest.
         Raises what the importer raises.
         """
         wanted = Wanted.checked(name, version, metrics or {}, tags, promote)
@@ -185,6 +187,7 @@ class Models:
             name=name,
             tolerance=tolerance,
             max_share=max_share,
+            labels=dict(labels or {}),
         )
         with self._workplace() as workplace:
             imported = self._importer(request, workplace)

@@ -52,6 +52,8 @@ class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference from the original, relative to values above 1."""
     max_share: Annotated[float, Meta(ge=0, le=1)] = MAX_SHARE
     """Share of rows beyond the tolerance that is accepted of a conversion that has no alternative."""
+    labels: dict[str, tuple[str, ...]] = {}
+    """Output -> the classes that its columns stand for, where the model does not know them itself."""
     timeout_s: float = 600.0
     """The child process is killed after this time."""
 

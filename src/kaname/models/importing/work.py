@@ -9,6 +9,7 @@ from pathlib import Path
 from kaname.errors import KanameError, ModelFailed
 from kaname.models.importing import choose, importers
 from kaname.models.importing.detect import detect
+from kaname.models.importing.labels import name_classes
 from kaname.models.importing.optimize import optimize_here
 from kaname.models.importing.process import (
     Failure,
@@ -50,6 +51,7 @@ def import_here(request: ImportRequest, workdir: Path, *, isolated: bool) -> Imp
     """Import in this very process: read, convert, compare, profile, choose."""
     folder = Path(tempfile.mkdtemp(prefix="import-", dir=workdir))
     prepared = importers.prepare(detect(request.path), request, folder)
+    name_classes(prepared, request.labels)
     if request.trust_pickle and not isolated:
         prepared.notes.append("this system does not allow a process without network: the pickle was read with it")
     return choose.finish(prepared, request)
