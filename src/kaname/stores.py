@@ -74,7 +74,7 @@ class Stores:
         self.keys = Keys(self.database, self.clock)
         self.answers = KeptAnswers(self.database, self.clock)
         self.jobs = Jobs(
-            self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, node_id(data)
+            self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, self.node
         )
         self.events = data / "events"
         self.log = LmdbReader(_folder(self.events), BlockOpener(self.events, self.keyring))

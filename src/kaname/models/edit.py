@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, update
 
 from kaname.clock import Clock
-from kaname.errors import PreconditionFailed
+from kaname.errors import Conflict, PreconditionFailed
 from kaname.models import store
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
@@ -44,6 +44,14 @@ class Edit:
         """The version that answers now."""
         promotions = store.history(self.conn, self.model.id)
         return str(promotions[0].version) if promotions else None
+
+    def refuse_answering(self, version: str, what: str) -> None:
+        """Raise Conflict while `version` answers: it cannot be archived or deleted (`what`)."""
+        if self.answering() == version:
+            raise Conflict(
+                f"the version answers requests and cannot be {what}: promote another one, or roll back, first",
+                where=f"{self.model.name}/{version}",
+            )
 
     def version(self, version: str) -> Row[Any]:
         """A version of the model. Raises NotFound."""

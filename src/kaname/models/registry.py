@@ -319,7 +319,7 @@ class Models:
         """Put a version away: it is not loaded, and no rollback returns to it. Raises Conflict while it answers."""
         with editing(self._database, self._clock, ref, who) as edit:
             row = edit.version(version)
-            _refuse_answering(edit, version, "archived")
+            edit.refuse_answering(version, "archived")
             if row.status != "archived":
                 store.forget(edit.conn, edit.model.id, row.id)
                 edit.update_version(row, status="archived")
@@ -337,7 +337,7 @@ class Models:
                 self._delete_model(edit)
             else:
                 row = edit.version(version)
-                _refuse_answering(edit, version, "deleted")
+                edit.refuse_answering(version, "deleted")
                 store.forget(edit.conn, edit.model.id, row.id)
                 self._delete_version(edit, row)
 
@@ -397,12 +397,4 @@ class Models:
             config=settings.overlay(self._defaults, settings.known(store.decode(row.overrides, dict[str, Any]))),
             created_us=row.created_us,
             etag=etag_of(row),
-        )
-
-
-def _refuse_answering(edit: Edit, version: str, what: str) -> None:
-    if edit.answering() == version:
-        raise Conflict(
-            f"the version answers requests and cannot be {what}: promote another one, or roll back, first",
-            where=f"{edit.model.name}/{version}",
         )
