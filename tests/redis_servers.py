@@ -14,17 +14,19 @@ from tests.servers import RealServer, free_port, listens, program
 class RedisServer(RealServer):
     """A server that keeps nothing on disk."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, tls: bool = False) -> None:
         self.port = free_port()
+        self.tls = tls
         folder.mkdir(parents=True, exist_ok=True)
-        command = [program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [program("redis-server", "redis-server"), "--bind", "127.0.0.1"]
+        command += ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
         command += ["--save", "", "--dir", str(folder), *options]
         super().__init__(command, folder, lambda: listens(self.port), timeout_s=20)
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis{'s' * self.tls}://127.0.0.1:{self.port}"
 
 
 def ask(port: int, *words: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import MutableSequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute
 
 from kaname import ids as id_sources
 from kaname.access import api as keys_api
-from kaname.access.levels import Levels
-from kaname.access.principals import Buckets
+from kaname.access import tenant_api as tenants_api
+from kaname.access.buckets import node_buckets
+from kaname.access.levels import NodeLevels
 from kaname.batch import api as batch_api
 from kaname.batch.runner import Runner as BatchRunner
 from kaname.call import Principal
@@ -61,8 +61,7 @@ from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.types import App, data_folder
 from kaname.serving.workers.watcher import JournalWatcher
-from kaname.storage.shared.exchange import Exchange
-from kaname.storage.shared.opened import open_store
+from kaname.storage.shared.opened import open_exchange
 from kaname.stores import Stores
 from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
@@ -118,8 +117,8 @@ class DataPlane:
         settings = self._stores.project.settings
         self._loop = asyncio.get_running_loop()
         self._metrics = Metrics(self._metrics_folder, self._slot)
-        self._levels = Levels(self._stores.project.data / "limits")
-        self._shared = self._open_shared()
+        self._levels = NodeLevels(self._stores.project.data)
+        self._shared = open_exchange(settings.shared, self._clock, self._loop, self._metrics)
         self._recorder = self._open_recorder()
         self._tokens = await self._start_tokens()
         self.node = Node(
@@ -135,7 +134,7 @@ class DataPlane:
                 self._quarantined,
                 session_options(settings.inference),
             ),
-            buckets=Buckets(self._clock, cast("MutableSequence[float]", self._levels.values)),
+            buckets=node_buckets(self._clock, self._levels, self._slot, settings, self._shared),
             progress=self._following.progress(),
             check=self._tokens,
             remote=self._shared,
@@ -173,13 +172,6 @@ class DataPlane:
                 self._repository.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
-
-    def _open_shared(self) -> Exchange | None:
-        shared = self._stores.project.settings.shared
-        store = open_store(shared)
-        if store is None:
-            return None
-        return Exchange(store, self._clock, self._loop, lookup_ms=shared.lookup_ms, metrics=self._metrics)
 
     async def _start_tokens(self) -> Tokens | None:
         """What knows signed tokens; None where only API keys are accepted."""
@@ -341,6 +333,7 @@ class DataPlane:
             *oip_documented.resources(),
             *models_api.resources(stores.models, self.settled),
             *keys_api.resources(stores.keys),
+            *tenants_api.resources(stores.tenants, stores.usage()),
             *predictions_api.resources(stores.predictions),
             *batch_api.resources(stores.jobs, stores.models),
             *nodes_api.resources(stores.nodes),

@@ -30,6 +30,7 @@ from kaname.serving.workers.sockets import claimed
 from kaname.serving.workers.supervisor import Supervisor
 from kaname.serving.workers.types import ServeOptions, Worker
 from kaname.settings import Device, ServerSettings
+from kaname.storage.shared.opened import open_store
 from kaname.stores import Stores, snapshot_file
 from kaname.telemetry import logs
 from kaname.terminal import working
@@ -182,6 +183,7 @@ def serve(project: Path, overrides: Mapping[str, object], first: Callable[[Store
         _check_grpc(server)
         _check_device(loaded.settings.inference.device)
         _check_tokens(loaded)
+        open_store(loaded.settings.shared)  # raises what is wrong with its address before the workers would
         with (
             claimed(server.host, server.port, "server.port"),
             claimed(server.host, server.grpc_port, "server.grpc_port"),

@@ -127,6 +127,20 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     oauth: OAuthSettings = OAuthSettings()
 
 
+TenantName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one tenant, over all its keys, workers and nodes. None: no limit."""
+
+    rate_rows_per_s: Rate | None = None
+    """Rows per second."""
+    burst_rows: Count | None = None
+    """Rows that may come at once; None: one second's worth."""
+    rows_per_day: Count | None = None
+    """Rows per day, from midnight to midnight UTC."""
+
+
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run."""
 
@@ -240,14 +254,14 @@ class EncryptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of one model, over all its versions, per worker. None: no limit."""
+    """Limits of one model, over all its versions. None: no limit."""
 
     rate_rows_per_s: Rate | None = None
-    """Rows accepted per second (token bucket with a burst of one second)."""
+    """Rows accepted per second by all workers, and nodes that share a Redis (token bucket, a burst of one second)."""
     concurrency: Count | None = None
-    """Requests in progress at once, queued ones included in `queue`."""
+    """Requests in progress at once per worker, queued ones included in `queue`."""
     queue: Annotated[int, Meta(ge=0)] = 10_000
-    """Requests that may wait for the runtime; one more is refused at once with 503."""
+    """Requests that may wait for the runtime of a worker; one more is refused at once with 503."""
     adaptive: Literal["auto", "on", "off"] = "auto"
     """Refuse what could not be answered in time while more is asked than can be answered. `auto`: for versions that run
     on worker threads."""
@@ -326,8 +340,7 @@ class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What the nodes of a fleet share through Redis: kept answers, limits and quotas."""
 
     redis_url: Secret | None = None
-    """`redis://host:6379/0`, `redis+sentinel://a:26379,b:26379/NAME` or `redis+cluster://a:6379,b:6379`; with TLS
-    `rediss…`. None: every node by itself. Needs the extra `redis`."""
+    """`redis://host:6379/0`, `redis+sentinel://a,b/NAME`, `redis+cluster://a,b`; TLS: `rediss…`. Extra `redis`."""
     redis_url_file: str | None = None
     """A file that holds the URL."""
     username: str | None = None
@@ -345,8 +358,7 @@ class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     lookup_ms: Annotated[float, Meta(gt=0)] = 10.0
     """Longest time that a request waits for what other nodes know."""
     nodes: Count = 1
-    """By how much limits are divided while Redis cannot be reached: 1 grants each node the whole limit, the number of
-    nodes an equal share of it."""
+    """By how much limits are divided while Redis cannot be reached; 1: each node grants the whole limit."""
 
 
 class DeferredSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -379,6 +391,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch: BatchSettings = BatchSettings()
     shared: SharedSettings = SharedSettings()
     deferred: DeferredSettings = DeferredSettings()
+    tenants: dict[TenantName, TenantSettings] = {}
+    """Tenants by name, each with `rate_rows_per_s`, `burst_rows`, `rows_per_day`."""
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()

@@ -8,7 +8,11 @@ from pathlib import Path
 import msgspec
 
 from kaname.access.answers import KeptAnswers
+from kaname.access.buckets import node_cells
 from kaname.access.keys import Keys
+from kaname.access.levels import NodeLevels
+from kaname.access.tenants import Tenants
+from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
 from kaname.inference.residency import artefact_file
@@ -41,6 +45,7 @@ from kaname.storage.events.lmdb.writer import LmdbWriter
 from kaname.storage.sealing.keys import Keyring
 from kaname.storage.sealing.rotation import Encryption
 from kaname.storage.sealing.segments import BlockOpener, BlockSealer, SegmentKeys
+from kaname.storage.shared.opened import open_store
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
@@ -71,7 +76,8 @@ class Stores:
             defaults=project.settings.models,
         )
         self.repositories = Repositories(self.models, self.database, self.clock)
-        self.keys = Keys(self.database, self.clock)
+        self.tenants = Tenants(self.database, self.clock, project.settings.tenants)
+        self.keys = Keys(self.database, self.clock, tenants=self.tenants)
         self.answers = KeptAnswers(self.database, self.clock)
         self.jobs = Jobs(
             self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, self.node
@@ -108,7 +114,8 @@ class Stores:
         found = self.models.difference(known, self.models.seq())
         kept |= {info.id: ModelEntry(info=info, versions=tuple(versions)) for info, versions in found.changed}
         models = tuple(kept[number] for number in found.order)
-        return Snapshot(number=found.seq, models=models, keys=tuple(self.keys.rows(found.seq)))
+        keys, tenants = tuple(self.keys.rows(found.seq)), tuple(self.tenants.rows(found.seq))
+        return Snapshot(number=found.seq, models=models, keys=keys, tenants=tenants)
 
     def snapshot_after(self, before: Snapshot) -> Snapshot:
         """The same; where only batch jobs were made or cancelled since `before`, that costs nothing."""
@@ -117,6 +124,11 @@ class Stores:
             if not journal.touched(conn, before.number, but="batch."):
                 return msgspec.structs.replace(before, number=number)
         return self.snapshot(before)
+
+    def usage(self) -> Usage:
+        """What tenants have used: of the whole fleet where one shares its limits."""
+        levels = NodeLevels(self.project.data)
+        return Usage(self.clock, node_cells(levels), open_store(self.project.settings.shared))
 
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""

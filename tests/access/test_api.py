@@ -10,8 +10,9 @@ from starlette.applications import Starlette
 
 from kaname.access import api
 from kaname.access.answers import KeptAnswers
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.clock import ManualClock
 from kaname.ids import counting_ids
 from kaname.storage.sql.database import Database

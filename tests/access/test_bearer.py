@@ -16,8 +16,9 @@ from jwt import PyJWK
 
 from kaname.access import jose
 from kaname.access.bearer import Tokens
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.call import Principal
 from kaname.clock import ManualClock
 from kaname.errors import KanameError, Unauthenticated

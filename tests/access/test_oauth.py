@@ -16,9 +16,10 @@ import pytest
 from starlette.applications import Starlette
 
 from kaname.access.bearer import Tokens, open_tokens, signing_keys
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
 from kaname.access.oauth import OAuth
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.access.signing import LEAD_S, SigningKeys
 from kaname.clock import ManualClock
 from kaname.errors import CorruptData, Unauthenticated, Unavailable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.call import PRIORITIES
 from kaname.clock import ManualClock
 from kaname.errors import Unauthenticated

@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from kaname.project import load_valid
@@ -186,3 +188,16 @@ def test_a_superseded_version_leaves_memory(steps: Path, serve: Serve) -> None:
             entry.get("version") for entry in listed.json() if entry["name"] == "steps" and entry["state"] == "READY"
         }
         assert ready == {"7", "8"}
+
+
+def test_the_rate_of_a_model_is_one_for_all_workers(steps: Path, serve: Serve) -> None:
+    """Fresh connections reach both workers; together they grant what one would."""
+    with closing(Stores(load_valid(steps, os.environ))) as stores:
+        stores.models.override("steps", {"limits.rate_rows_per_s": 4}, who="test")
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    with serve(workers=2) as server, server.client(limits=fresh) as client:
+        began, granted = time.monotonic(), 0
+        while time.monotonic() - began < 3:
+            granted += predict(client, "steps", features=[1.0, 2.0]).status_code == 200
+        took_s = time.monotonic() - began
+    assert 4 * 3 <= granted <= 4 * took_s + 4 + 1

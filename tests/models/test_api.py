@@ -10,8 +10,9 @@ import pytest
 from starlette.applications import Starlette
 
 from kaname.access.answers import KeptAnswers
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.clock import SystemClock
 from kaname.ids import counting_ids
 from kaname.models import api

@@ -11,8 +11,9 @@ from msgspec import Meta
 from starlette.applications import Starlette
 
 from kaname.access.answers import KeptAnswers
+from kaname.access.buckets import Buckets
 from kaname.access.keys import Keys
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.clock import ManualClock
 from kaname.errors import NotFound, PreconditionFailed
 from kaname.ids import counting_ids

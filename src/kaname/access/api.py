@@ -23,6 +23,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     rate_rows_per_s: float | None
     burst_rows: int | None
     priority: Priority
+    tenant: str | None
     created_us: Annotated[int, Meta(description="Microseconds since the Unix epoch, UTC.")]
     revoked_us: Annotated[int | None, Meta(description="Null while the key is valid.")]
 
@@ -50,6 +51,7 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rate_rows_per_s: Annotated[float | None, Meta(description="Rows per second; null: the project's default.")] = None
     burst_rows: Annotated[int | None, Meta(description="Rows that may come at once; null: one second's worth.")] = None
     priority: Annotated[Priority, Meta(description="Of its requests while the server is overloaded.")] = "normal"
+    tenant: Annotated[str | None, Meta(description="The tenant that it belongs to, whose limits it shares.")] = None
 
 
 def resources(keys: Keys) -> list[Resource]:
@@ -67,6 +69,7 @@ def resources(keys: Keys) -> list[Resource]:
             rate_rows_per_s=body.rate_rows_per_s,
             burst_rows=body.burst_rows,
             priority=body.priority,
+            tenant=body.tenant,
         )
         return Reply(value=NewKey(key=key, info=KeyView.of(info)), location=f"/api/v1/keys/{info.id}")
 

@@ -40,14 +40,15 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
         priority: Annotated[
             Priority, typer.Option(help="Of its requests while the server is overloaded: critical, high, normal, low.")
         ] = "normal",
+        tenant: Annotated[str | None, typer.Option(help="The tenant that it belongs to.")] = None,
         json: Json = False,
     ) -> None:
         """Make a key and print it; it cannot be shown again."""
         info, key = open_keys().create(
-            name, scope, who=_who(), rate_rows_per_s=rate, burst_rows=burst, priority=priority
+            name, scope, who=who(), rate_rows_per_s=rate, burst_rows=burst, priority=priority, tenant=tenant
         )
         if json:
-            _print_json(NewKey(key=key, info=KeyView.of(info)))
+            print_json(NewKey(key=key, info=KeyView.of(info)))
             return
         typer.echo(key)
         typer.echo(f"Key {info.id} may: {', '.join(info.scopes)}. Keep it now: it is not stored.", err=True)
@@ -57,34 +58,34 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
         """List the keys, revoked ones too; never the keys themselves."""
         found = [KeyView.of(key) for key in open_keys().list()]
         if json:
-            _print_json(found)
+            print_json(found)
         else:
             show(_table(found))
 
     @app.command()
     def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `kaname key list` shows it.")]) -> None:
         """End a key's validity for good."""
-        info = open_keys().revoke(key_id, who=_who())
+        info = open_keys().revoke(key_id, who=who())
         typer.echo(f"Key {info.id} is revoked.")
 
     return app
 
 
-def _who() -> str:
+def who() -> str:
     """How the change journal names a user of the command line."""
     return f"cli:{user()}".rstrip(":")
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 def _table(keys: list[KeyView]) -> Table:
-    grid = table("id", "name", "scopes", "rows/s", "created", "revoked")
+    grid = table("id", "name", "tenant", "scopes", "rows/s", "created", "revoked")
     for key in keys:
         rate = "default" if key.rate_rows_per_s is None else f"{key.rate_rows_per_s:g}"
         revoked = "" if key.revoked_us is None else _day(key.revoked_us)
-        cells = (key.id, key.name, " ".join(key.scopes), rate, _day(key.created_us), revoked)
+        cells = (key.id, key.name, key.tenant or "", " ".join(key.scopes), rate, _day(key.created_us), revoked)
         grid.add_row(*map(Text, cells))  # a name in brackets is text, not markup
     return grid
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from kaname.access import scopes, store, tokens
 from kaname.access.private import alone, write_private
+from kaname.access.tenants import Tenants
 from kaname.access.types import KeyInfo
 from kaname.call import Priority
 from kaname.clock import Clock
@@ -28,8 +29,15 @@ _NAME_LIMIT = 128
 class Keys:
     """The keys of a project. Every change is one transaction with its row in the change journal."""
 
-    def __init__(self, database: Database, clock: Clock, token: Callable[[int], bytes] = secrets.token_bytes) -> None:
-        """`token(n)` returns n random bytes fit for secrets."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        token: Callable[[int], bytes] = secrets.token_bytes,
+        tenants: Tenants | None = None,
+    ) -> None:
+        """`token(n)` returns n random bytes fit for secrets. `tenants`: who keys may belong to."""
+        self._tenants = tenants or Tenants(database, clock)
         self._database = database
         self._clock = clock
         self._token = token
@@ -43,8 +51,9 @@ class Keys:
         rate_rows_per_s: float | None = None,
         burst_rows: int | None = None,
         priority: Priority = "normal",
+        tenant: str | None = None,
     ) -> tuple[KeyInfo, str]:
-        """A new key and its text, which cannot be had again; raises InvalidInput."""
+        """A new key and its text, which cannot be had again; raises InvalidInput, or NotFound for the tenant."""
         _check(name, rate_rows_per_s, burst_rows)
         key_id = tokens.id_of(self._token(tokens.ID_BYTES))
         key = tokens.key_of(key_id, self._token(tokens.SECRET_BYTES))
@@ -56,9 +65,12 @@ class Keys:
             rate_rows_per_s=rate_rows_per_s,
             burst_rows=burst_rows,
             priority=priority,
+            tenant=tenant,
             created_us=self._now_us(),
         )
         with self._database.write() as conn:
+            if tenant is not None:
+                self._tenants.ensure(conn, tenant)
             info = store.add(conn, info)
             detail: dict[str, object] = {
                 "name": name,
@@ -66,6 +78,7 @@ class Keys:
                 "rate_rows_per_s": rate_rows_per_s,
                 "burst_rows": burst_rows,
                 "priority": priority,
+                "tenant": tenant,
             }
             self._journal(conn, "key.create", info, who, detail)
         return info, key

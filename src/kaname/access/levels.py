@@ -9,6 +9,16 @@ from pathlib import Path
 _CELL_BYTES = 8
 
 
+class NodeLevels:
+    """Everything that the workers of a node count together, in files below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = Levels(folder / "limits")
+        self.models = Levels(folder / "model-limits")
+        self.tenants = Levels(folder / "tenant-limits")
+        self.days = Levels(folder / "tenant-days")
+
+
 class Levels:
     """A memory-mapped file of float64 cells; every process that opens the same path sees the same values.
 

@@ -61,9 +61,17 @@ class TokenBucket:
     def __call__(self, rows: int) -> float:
         """Take `rows` and return 0.0, or take nothing and return the seconds after which they would be granted.
 
+        Negative rows are given back.
+
         Raises TooLarge when `rows` exceed the burst: waiting would never help.
         """
         return self.take(rows)
+
+
+def too_many(rows: int, burst: int) -> TooLarge:
+    """The error for a request that waiting would never help."""
+    message = "the request has more rows than the rate limit ever grants at once"
+    return TooLarge(message, where="rows", found=str(rows), expected=f"at most {burst}")
 
 
 def _taker(rate: float, burst: int, clock: Clock, levels: Cells, at: int) -> Callable[[int], float]:
@@ -85,12 +93,7 @@ def _taker(rate: float, burst: int, clock: Clock, levels: Cells, at: int) -> Cal
 
     def refuse(rows: int, now: int) -> float:
         if rows > burst:
-            raise TooLarge(
-                "the request has more rows than the rate limit ever grants at once",
-                where="rows",
-                found=str(rows),
-                expected=f"at most {burst}",
-            )
+            raise too_many(rows, burst)
         empty_ns = now + capacity_ns
         # A level beyond "empty" was left by other limits or by the machine before its restart.
         if levels[at] > empty_ns:

@@ -2,76 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 
 from kaname.access import scopes, tokens
+from kaname.access.buckets import Buckets
+from kaname.access.drawing import Take
 from kaname.access.lease import Lease, TokenCheck, Verified
-from kaname.access.limiter import Cells, TokenBucket
-from kaname.access.types import KeyInfo
+from kaname.access.limiter import TokenBucket
+from kaname.access.types import KeyInfo, TenantInfo
 from kaname.call import PRIORITIES, Principal
-from kaname.clock import Clock
 from kaname.errors import Unauthenticated
 
 _CACHED = 4096
 _EXPECTED = "Authorization: Bearer kn_…"
-_SUBJECTS = 65_536
-"""Callers with tokens whose buckets are remembered."""
-
-
-class Buckets:
-    """The token buckets of all keys; outlives the snapshots, so that a change of the keys refills nothing."""
-
-    def __init__(self, clock: Clock, levels: Cells | None = None) -> None:
-        """`levels`: shared cells indexed by a key's number; a key beyond their end gets a bucket of its own."""
-        self._clock = clock
-        self._levels = levels
-        self._buckets: dict[str, TokenBucket] = {}
-        self._subjects: dict[str, TokenBucket] = {}
-
-    def of(self, key: KeyInfo, default_rate: float | None) -> TokenBucket | None:
-        """The bucket of `key`, made anew when its limits changed; None without a limit."""
-        rate = default_rate if key.rate_rows_per_s is None else key.rate_rows_per_s
-        if rate is None:
-            self._buckets.pop(key.id, None)
-            return None
-        made = self._make(key, rate)
-        kept = self._buckets.get(key.id)
-        if kept is None or (kept.rate, kept.burst) != (made.rate, made.burst):
-            kept = self._buckets[key.id] = made
-        return kept
-
-    def of_subject(self, subject: str, rate: float | None) -> TokenBucket | None:
-        """The bucket of a caller that has no key, at `rate` rows per second; None without a limit.
-
-        Such callers share the upper half of the cells by a hash of their names: two that meet in one share a limit.
-        """
-        if rate is None:
-            return None
-        kept = self._subjects.get(subject)
-        if kept is None or kept.rate != rate:
-            if len(self._subjects) >= _SUBJECTS:
-                del self._subjects[next(iter(self._subjects))]
-            kept = self._subjects[subject] = self._make_for(subject, rate)
-        return kept
-
-    def _make_for(self, subject: str, rate: float) -> TokenBucket:
-        if self._levels is None or len(self._levels) < 2:
-            return TokenBucket(rate, None, self._clock)
-        half = len(self._levels) // 2
-        at = half + int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8).digest()) % half
-        return TokenBucket(rate, None, self._clock, levels=self._levels, at=at)
-
-    def keep_only(self, key_ids: frozenset[str]) -> None:
-        """Forget the buckets of all other keys."""
-        for key_id in self._buckets.keys() - key_ids:
-            del self._buckets[key_id]
-
-    def _make(self, key: KeyInfo, rate: float) -> TokenBucket:
-        if self._levels is None or not 0 < key.number < len(self._levels) // 2:
-            return TokenBucket(rate, key.burst_rows, self._clock)
-        return TokenBucket(rate, key.burst_rows, self._clock, levels=self._levels, at=key.number)
 
 
 class Principals:
@@ -85,8 +29,10 @@ class Principals:
         default_rate_rows_per_s: float | None = None,
         off: bool = False,
         check: TokenCheck | None = None,
+        tenants: Sequence[TenantInfo] = (),
     ) -> None:
-        """`rows` are the active keys; `default_rate_rows_per_s` limits those without a rate of their own.
+        """`rows` are the active keys; `default_rate_rows_per_s` limits those without a rate of their own, `tenants`
+        those that belong to one.
 
         `off`: no credentials are needed and everybody is admin. `check` knows the tokens that are as good as keys.
         """
@@ -95,10 +41,12 @@ class Principals:
         self._check = check
         self._everybody = everybody() if off else None
         self._known: dict[str, tuple[str, Principal]] = {}
+        named = {tenant.name: tenant for tenant in tenants}
         for row in rows:
             if row.revoked_us is None:
+                limiter = buckets.limiter(row, default_rate_rows_per_s, named)
                 bucket = buckets.of(row, default_rate_rows_per_s)
-                self._known[row.id] = row.hash, _principal(row, bucket)
+                self._known[row.id] = row.hash, _principal(row, limiter, 0 if bucket is None else bucket.burst)
         buckets.keep_only(frozenset(self._known))
         self._cache: dict[bytes | None, Principal] = {}
 
@@ -174,14 +122,14 @@ def everybody() -> Principal:
     return Principal("", "everybody", may_predict=right.may_predict, scopes=right.scopes)
 
 
-def _principal(key: KeyInfo, bucket: TokenBucket | None) -> Principal:
+def _principal(key: KeyInfo, limiter: Take | None, burst_rows: int) -> Principal:
     right = scopes.grant(key.scopes)
     return Principal(
         key.id,
         key.name,
         may_predict=right.may_predict,
         scopes=right.scopes,
-        limiter=None if bucket is None else bucket.take,
-        burst_rows=0 if bucket is None else bucket.burst,
+        limiter=limiter,
+        burst_rows=burst_rows,
         priority=PRIORITIES.index(key.priority),
     )

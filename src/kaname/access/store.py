@@ -1,12 +1,25 @@
-"""The tables of this capability: API keys, and answers kept for requests with an Idempotency-Key."""
+"""The tables of this capability: API keys, tenants, and answers kept for requests with an Idempotency-Key."""
 
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Float, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import Row
 
-from kaname.access.types import KeyInfo
+from kaname.access.types import KeyInfo, TenantInfo
 from kaname.storage.sql.schema import LongText, metadata
 
 api_keys = Table(
@@ -20,11 +33,24 @@ api_keys = Table(
     Column("rate_rows_per_s", Float, nullable=True),
     Column("burst_rows", BigInteger, nullable=True),
     Column("priority", String(16), nullable=False, server_default="normal"),
+    Column("tenant", String(64), nullable=True),
     Column("created_us", BigInteger, nullable=False),
     Column("revoked_us", BigInteger, nullable=True),
     sqlite_autoincrement=True,
 )
 """Rows are never deleted, so that a number or id in a record always names the same key."""
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("rate_rows_per_s", Float, nullable=True),
+    Column("burst_rows", BigInteger, nullable=True),
+    Column("rows_per_day", BigInteger, nullable=True),
+    Column("created_us", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
 
 kept_answers = Table(
     "kept_answers",
@@ -66,6 +92,40 @@ def all_keys(conn: Connection, *, active: bool) -> list[KeyInfo]:
 def mark_revoked(conn: Connection, key_id: str, at_us: int) -> None:
     """Say when the key stopped being valid."""
     conn.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_us=at_us))
+
+
+def add_tenant(conn: Connection, tenant: TenantInfo) -> TenantInfo:
+    """Insert `tenant`; the same with the number it got."""
+    conn.execute(insert(tenants).values(name=tenant.name, created_us=tenant.created_us))
+    found = find_tenant(conn, tenant.name)
+    assert found is not None
+    return found
+
+
+def change_tenant(conn: Connection, tenant: TenantInfo) -> None:
+    """Store the limits of a tenant."""
+    limits = {
+        "rate_rows_per_s": tenant.rate_rows_per_s,
+        "burst_rows": tenant.burst_rows,
+        "rows_per_day": tenant.rows_per_day,
+    }
+    conn.execute(update(tenants).where(tenants.c.name == tenant.name).values(**limits))
+
+
+def remove_tenant(conn: Connection, name: str) -> None:
+    """Delete a tenant's row."""
+    conn.execute(delete(tenants).where(tenants.c.name == name))
+
+
+def find_tenant(conn: Connection, name: str) -> TenantInfo | None:
+    """The tenant of this name."""
+    row = conn.execute(select(tenants).where(tenants.c.name == name)).one_or_none()
+    return None if row is None else TenantInfo(**row._mapping)
+
+
+def all_tenants(conn: Connection) -> list[TenantInfo]:
+    """Every tenant, by name."""
+    return [TenantInfo(**row._mapping) for row in conn.execute(select(tenants).order_by(tenants.c.name))]
 
 
 def _key(row: Row[tuple[object, ...]]) -> KeyInfo:

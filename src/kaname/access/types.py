@@ -1,4 +1,4 @@
-"""API keys as facts."""
+"""API keys and tenants as facts."""
 
 from __future__ import annotations
 
@@ -27,5 +27,23 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that may come at once; None: one second's worth. A larger request is refused for good."""
     priority: Priority = "normal"
     """Of its requests under overload; a request may ask for less."""
+    tenant: str | None = None
+    """The tenant that it belongs to; None: nobody's limits hold but its own."""
     created_us: int
     revoked_us: int | None = None
+
+
+class TenantInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant: its limits hold over all its keys, workers and nodes together. None: no limit."""
+
+    name: str
+    number: int = 0
+    """Rising, never used again; its place in memory that the workers share."""
+    rate_rows_per_s: float | None = None
+    burst_rows: int | None = None
+    """Rows that may come at once; None: one second's worth. A larger request is refused for good."""
+    rows_per_day: int | None = None
+    """Rows per day, from midnight to midnight UTC."""
+    declared: bool = False
+    """Whether the limits are those of the settings."""
+    created_us: int

@@ -12,6 +12,7 @@ GROUPS = {
     "model": ("kaname.models.cli", ("open_models", "how_to_ask"), "Add, list, promote and roll back models."),
     "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
     "token": ("kaname.access.token_cli", ("open_signing",), "Rotate the keys of the token endpoint."),
+    "tenant": ("kaname.access.tenant_cli", ("open_tenants",), "Limits over many keys, and what is used of them."),
     "batch": ("kaname.batch.cli", ("open_jobs",), "Predict files of rows as jobs of the server."),
     "artefacts": ("kaname.storage.blobs.cli", ("open_artefacts",), "Take the files of versions to a bucket."),
     "encryption": (

@@ -15,6 +15,8 @@ from kaname.project import Project, find, load_valid
 if TYPE_CHECKING:
     from kaname.access.keys import Keys
     from kaname.access.signing import SigningKeys
+    from kaname.access.tenants import Tenants
+    from kaname.access.usage import Usage
     from kaname.batch.jobs import Jobs
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
@@ -68,6 +70,12 @@ def open_models() -> Models:
 def open_keys() -> Keys:
     """The keys of the chosen project, until the command ends."""
     return _open().keys
+
+
+def open_tenants() -> tuple[Tenants, Usage]:
+    """The tenants of the chosen project and what they have used, until the command ends."""
+    stores = _open()
+    return stores.tenants, stores.usage()
 
 
 def open_signing() -> SigningKeys:

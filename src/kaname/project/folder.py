@@ -120,8 +120,8 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
 
 
 def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Each value of nested mappings that is not a mapping, with its path."""
-    if isinstance(value, dict):
+    """Each value of nested mappings that is not a mapping, or an empty one, with its path."""
+    if isinstance(value, dict) and (value or not path):
         for key, inner in value.items():
             yield from _leaves(inner, (*path, key))
     else:
@@ -138,5 +138,5 @@ def _nested(values: Mapping[str, object]) -> dict[str, object]:
             step = inner.setdefault(group, {})
             assert isinstance(step, dict)
             inner = step
-        inner[last] = value
+        inner[last] = {} if value == {} else value
     return out

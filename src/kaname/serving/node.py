@@ -7,9 +7,9 @@ import logging
 from itertools import islice
 from typing import Protocol
 
+from kaname.access.buckets import Buckets
 from kaname.access.lease import TokenCheck
-from kaname.access.limiter import TokenBucket
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.call import Handler, Principal, Target
 from kaname.clock import Clock
 from kaname.ids import IdSource
@@ -34,6 +34,7 @@ from kaname.serving.gate import Gate
 from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
 from kaname.serving.predict import Admission
 from kaname.serving.preload import Answers, preload
+from kaname.serving.provision import provision
 from kaname.serving.routes import Router
 from kaname.serving.snapshot import ModelEntry, Snapshot, without_promotions
 from kaname.serving.tfs.labels import labelled
@@ -226,6 +227,7 @@ class Node:
             default_rate_rows_per_s=self.settings.access.rate_rows_per_s,
             off=self.settings.access.authentication == "off",
             check=self._check,
+            tenants=snapshot.tenants,
         )
         self.snapshot = snapshot
         self._directory = Directory(snapshot)
@@ -309,9 +311,10 @@ class Node:
         limits = self.config_of(info).limits
         kept = self._admissions.get(info.model_id)
         if kept is None or kept.limits != limits:
-            rate = limits.rate_rows_per_s
-            bucket = None if rate is None else TokenBucket(rate, None, self.clock).take
-            kept = self._admissions[info.model_id] = Admission(info.model, limits, bucket)
+            bucket = self._buckets.of_model(info.model_id, limits.rate_rows_per_s)
+            held = provision(bucket) if self._buckets.is_shared else None
+            take = None if bucket is None else bucket.take
+            kept = self._admissions[info.model_id] = Admission(info.model, limits, take, held)
         return kept
 
     def cache_of(self, info: VersionInfo) -> ResultCache | None:

@@ -24,7 +24,7 @@ Meter = Handler
 Full = Callable[[Principal], KanameError | None]
 """Why a request that comes now is refused; None when it may come in."""
 Take = Callable[[int], float]
-"""A token bucket: takes rows, returns the seconds to wait (0.0: granted)."""
+"""A token bucket: takes rows, returns the seconds to wait (0.0: granted); negative rows are given back."""
 
 
 def observe(meter: Meter, record: Handler | None, last: Handler | None = None) -> Handlers:
@@ -42,7 +42,11 @@ class Admission:
     One per model, shared by its versions and protocols.
     """
 
-    def __init__(self, model: str, limits: Limits, bucket: Take | None) -> None:
+    def __init__(
+        self, model: str, limits: Limits, bucket: Take | None, held: Callable[[Step], Step] | None = None
+    ) -> None:
+        """`held` puts a step in front that lets calls wait for rows which a fleet shares."""
+        self._held = held
         self.limits = limits
         self._model = model
         self._bucket = bucket
@@ -73,21 +77,27 @@ class Admission:
                 call.back(self._leave)
                 then(call)
 
-        if most is None:
-            return free
-        return bounded
+        step = free if most is None else bounded
+        return step if self._held is None else self._held(step)
 
     def _granted(self, call: Call) -> bool:
-        principal = call.principal
-        wait_s = 0.0 if principal.limiter is None else principal.limiter(call.rows)
-        whose = "key"
-        if wait_s == 0.0 and self._bucket is not None:
-            wait_s = self._bucket(call.rows)
-            whose = "model"
+        """Take the rows of every limit or of none; ends the call when one of them is spent."""
+        limiter, rows = call.principal.limiter, call.rows
+        wait_s = 0.0 if limiter is None else limiter(rows)
         if wait_s:
-            call.fail(_spent(whose, wait_s))
+            call.fail(_spent("key", wait_s))
             return False
-        return True
+        if self._bucket is None:
+            return True
+        try:
+            wait_s = self._bucket(rows)
+        except KanameError:
+            _give_back(limiter, rows)
+            raise
+        if wait_s:
+            _give_back(limiter, rows)
+            call.fail(_spent("model", wait_s))
+        return not wait_s
 
     def _full(self) -> Overloaded:
         found = f"{self._going} requests in progress"
@@ -96,6 +106,11 @@ class Admission:
     def _leave(self, _: Call, outcome: Outcome) -> Outcome:
         self._going -= 1
         return outcome
+
+
+def _give_back(limiter: Take | None, rows: int) -> None:
+    if limiter is not None:
+        limiter(-rows)
 
 
 def _spent(whose: str, wait_s: float) -> RateLimited:

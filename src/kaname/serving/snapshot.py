@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kaname.access.types import KeyInfo
+from kaname.access.types import KeyInfo, TenantInfo
 from kaname.errors import CorruptData
 from kaname.models.types import ModelInfo, VersionInfo
 from kaname.settings import ModelConfig
@@ -39,6 +39,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     models: tuple[ModelEntry, ...]
     keys: tuple[KeyInfo, ...]
+    tenants: tuple[TenantInfo, ...] = ()
 
     def save(self, path: Path, *, anew: bool = False) -> None:
         """Keep it, so that a worker can start while the control plane is down. Atomic; of several the newest stays.
@@ -99,7 +100,7 @@ def without_promotions(newer: Snapshot, present: Snapshot) -> Snapshot:
         if old is not None and old is not entry and old.info.promoted not in (None, entry.info.promoted):
             entry = _answered_by(entry, old)
         entries.append(entry)
-    return Snapshot(number=present.number, models=tuple(entries), keys=newer.keys)
+    return Snapshot(number=present.number, models=tuple(entries), keys=newer.keys, tenants=newer.tenants)
 
 
 def _answered_by(entry: ModelEntry, old: ModelEntry) -> ModelEntry:

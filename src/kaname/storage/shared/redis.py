@@ -53,7 +53,7 @@ Command = tuple[str, tuple[Any, ...]]
 
 
 class RedisStore:
-    """Implements `SharedStore`. Connects when it is first used; used by one thread at a time."""
+    """Implements `SharedStore`. Connects when it is first used."""
 
     def __init__(
         self,
@@ -137,23 +137,19 @@ class RedisStore:
 
     def _connect(self) -> Any:
         address = self._address
-        options: dict[str, Any] = {
-            "socket_timeout": self._timeout_s,
-            "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),
-            "username": self._username,
-            "password": None if self._password is None else self._password.reveal(),
-        }
+        reach: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
         if address.tls:
-            options |= {"ssl": True, "ssl_ca_certs": self._ca_file}
+            reach |= {"ssl": True, "ssl_ca_certs": self._ca_file}
+        retries = 1 if address.kind == "cluster" else 0  # once more where the keys have moved to
+        reach["retry"] = Retry(NoBackoff(), retries)
+        password = None if self._password is None else self._password.reveal()
+        options = {**reach, "username": self._username, "password": password}
         if address.kind == "cluster":
-            options["retry"] = Retry(NoBackoff(), 1)  # once more where the keys have moved to
             nodes: Any = [node(host, port) for host, port in address.hosts]
             return RedisCluster(startup_nodes=nodes, **options)
         options["db"] = address.database
         if address.kind == "sentinel":
-            waits = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
-            return sentinels(list(address.hosts), sentinel_kwargs=waits, **options).master_for(address.master)
+            return sentinels(list(address.hosts), sentinel_kwargs=reach, **options).master_for(address.master)
         host, port = address.hosts[0]
         return redis.Redis(host=host, port=port, **options)
 
