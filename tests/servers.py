@@ -6,6 +6,7 @@ reason. Each server has a folder and ports of its own, so that suites may run be
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import pytest
 
 from tests.processes import until
 
+_LIBC = ctypes.CDLL(None)
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/lib/postgresql/*/bin")
 
 
@@ -48,6 +50,11 @@ def program(name: str, package: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed; `sudo apt-get install {package}` or `make services` brings it")
     return found
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: the kernel kills it when the tests are gone, however they went."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 class RealServer:
@@ -85,6 +92,7 @@ class RealServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         process = self.process
         until(lambda: process.poll() is not None or self._ready(), f"{self.command[0]} is ready", self._timeout_s)
