@@ -15,6 +15,7 @@ from kaname import ids as id_sources
 from kaname.access import api as keys_api
 from kaname.access import tenant_api as tenants_api
 from kaname.access.buckets import node_buckets
+from kaname.access.certificates import ClientCertificates
 from kaname.access.levels import NodeLevels
 from kaname.batch import api as batch_api
 from kaname.batch.runner import Runner as BatchRunner
@@ -31,6 +32,8 @@ from kaname.repositories import api as repositories_api
 from kaname.repositories.watch import Watcher as RepositoryWatcher
 from kaname.runtimes.types import session_options
 from kaname.serving.app import application
+from kaname.serving.certificates import Certificates
+from kaname.serving.certified import certified_class
 from kaname.serving.deferred import api as deferred_api
 from kaname.serving.deferred.answers import Answers
 from kaname.serving.deferred.office import Office
@@ -99,7 +102,13 @@ class DataPlane:
         self._accounts = accounts_folder(data_folder(root))
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
         self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids), self._guard.sharing)
-        self.http_protocol = connection_class(self.gate)
+        tls = settings.server.tls
+        self.tls = None if tls.certificate is None else Certificates(tls, root)
+        self.headers = [("strict-transport-security", f"max-age={tls.hsts_max_age_s}")] if tls.hsts_max_age_s else []
+        shown = settings.access.certificates if tls.client_ca is not None else ()
+        self._certificates = ClientCertificates(shown) if shown else None
+        known = self._certificates
+        self.http_protocol = connection_class(self.gate) if known is None else certified_class(self.gate, known)
         self.app: App = _not_started
         self._watching: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -138,6 +147,7 @@ class DataPlane:
             progress=self._following.progress(),
             check=self._tokens,
             remote=self._shared,
+            certificates=self._certificates,
         )
         deferred = self._stores.project.data / "deferred"
         self._answers_later = Answers(deferred)
@@ -187,6 +197,7 @@ class DataPlane:
 
     def _start_grpc(self) -> GrpcServer:
         try:
+            from kaname.serving.grpc.secured import credentials
             from kaname.serving.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
             raise MissingDependency.of(error.name or "grpcio", "grpc", "server.grpc_port") from error
@@ -199,8 +210,9 @@ class DataPlane:
             ids=self._ids,
             is_ready=self._is_ready,
             max_rows=settings.inference.max_rows,
+            certificates=self._certificates,
         )
-        server.start(settings.server.host, self._grpc_port)
+        server.start(settings.server.host, self._grpc_port, None if self.tls is None else credentials(self.tls))
         return server
 
     async def _join(self) -> None:

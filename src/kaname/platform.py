@@ -17,11 +17,13 @@ import msgspec
 import uvloop
 
 from kaname.access.principals import everybody
+from kaname.addresses import is_loopback
 from kaname.clock import SystemClock
 from kaname.data_plane import DataPlane
 from kaname.errors import Conflict, CorruptData, InvalidInput, MissingDependency, Unavailable
 from kaname.models.reconcile import Doing
 from kaname.project import Project, find, load_valid
+from kaname.serving.certificates import GRPC_CIPHERS, Certificates
 from kaname.serving.predict_api import PredictAnswer
 from kaname.serving.snapshot import Snapshot
 from kaname.serving.workers.board import Board
@@ -41,6 +43,10 @@ LOG = logging.getLogger("kaname.platform")
 START_S = 120.0
 PROGRAM_SLOTS = range(100, 164)
 """Slots of the event log for programs that hold a Platform."""
+IN_THE_CLEAR = (
+    "requests to %s, and the keys in them, can be read on their way: set server.tls.certificate, or let nobody but a "
+    "proxy that ends TLS reach the port"
+)
 WITHOUT_DATABASE = (
     "THE DATABASE CANNOT BE USED: predictions are answered as of change %d, kept in %s; changes of models and keys are "
     "refused. Reason: %s. %s"
@@ -157,6 +163,8 @@ def free_slot(stores: Stores) -> int:
 def build_worker(project: Path, slot: int, board: Board) -> Worker:
     """The application of one worker process."""
     loaded = load_valid(project, os.environ)
+    if loaded.settings.server.tls.minimum == "1.3":
+        os.environ.setdefault(*GRPC_CIPHERS)  # before grpc is imported: it looks once
     return DataPlane(Stores(loaded, patient=True), slot, board, loaded.settings.server.grpc_port)
 
 
@@ -184,6 +192,7 @@ def serve(project: Path, overrides: Mapping[str, object], first: Callable[[Store
         _check_device(loaded.settings.inference.device)
         _check_tokens(loaded)
         open_store(loaded.settings.shared)  # raises what is wrong with its address before the workers would
+        _check_tls(loaded)
         with (
             claimed(server.host, server.port, "server.port"),
             claimed(server.host, server.grpc_port, "server.grpc_port"),
@@ -218,6 +227,15 @@ def _check_tokens(project: Project) -> None:
         from kaname.access.bearer import open_tokens
 
         open_tokens(access, project.root, project.data, SystemClock())
+
+
+def _check_tls(project: Project) -> None:
+    """Raise what would keep the workers from encrypting; say where requests can be read on the way."""
+    server = project.settings.server
+    if server.tls.certificate is not None:
+        Certificates(server.tls, project.root)
+    elif not is_loopback(server.host):
+        LOG.warning(IN_THE_CLEAR, server.host)
 
 
 def _installed(*modules: str) -> bool:
@@ -272,6 +290,7 @@ def _supervisor(project: Project, lock: ProjectLock) -> Supervisor:
         project=project.root,
         host=server.host,
         port=server.port,
+        scheme="http" if server.tls.certificate is None else "https",
         workers=server.workers,
         drain_s=server.drain_ms / 1000,
     )

@@ -28,6 +28,29 @@ SCOPE = r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|read|write|admin"
 Scope = Annotated[str, Meta(pattern=f"^({SCOPE})$")]
 
 
+class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS on the server's ports. New files are taken within a second, without a restart."""
+
+    certificate: str | None = None
+    """File of the certificate chain (PEM), the server's own first; none: no TLS."""
+    key: str | None = None
+    """File of the private key (PEM); none: it is in the file of the certificate."""
+    key_password: Secret | None = None
+    """Password of an encrypted private key."""
+    key_password_file: str | None = None
+    """File that holds the password."""
+    minimum: Literal["1.2", "1.3"] = "1.3"
+    """Oldest version of TLS that clients may speak."""
+    client_ca: str | None = None
+    """File of the authorities (PEM) that vouch for certificates of clients; none: clients show none."""
+    clients: Literal["optional", "required"] = "optional"
+    """Whether clients must show a certificate where there is `client_ca`."""
+    handshake_timeout_ms: Annotated[float, Meta(ge=100)] = 5_000
+    """Time in which a handshake must be done."""
+    hsts_max_age_s: Annotated[int, Meta(ge=0)] = 0
+    """How long browsers must come back with TLS (HSTS); 0: answers say nothing, for it would bind the whole host."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the server listens and what it accepts from one connection."""
 
@@ -69,6 +92,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Host names accepted beside the bound address; a request for another is refused (DNS rebinding)."""
     allowed_origins: tuple[str, ...] = ()
     """Browser origins accepted beside the server's own."""
+    tls: TlsSettings = TlsSettings()
 
 
 class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +122,17 @@ class TokenIssuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """File of the certificates that vouch for the issuer's server; None: the system's."""
 
 
+class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the holder of a certificate may do that `server.tls.client_ca` vouches for."""
+
+    name: Annotated[str, Meta(pattern=r"^(CN=|DNS:|URI:|email:)[!-~]([ -~]*[!-~])?$", max_length=64)]
+    """A name in the certificate: `CN=shop`, `DNS:shop.example`, `URI:spiffe://example/shop`."""
+    scopes: tuple[Scope, ...]
+    """What it may do."""
+    rate_rows_per_s: Rate | None = None
+    """Its limit; None: the default limit of a key."""
+
+
 class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The server's own OAuth 2.0 token endpoint: short-lived tokens for API keys. Needs the extra `security`."""
 
@@ -125,6 +160,8 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tokens: tuple[TokenIssuer, ...] = ()
     """Issuers whose signed tokens are accepted beside API keys. Needs the extra `security`."""
     oauth: OAuthSettings = OAuthSettings()
+    certificates: tuple[ClientCertificate, ...] = ()
+    """Clients that need no key because of the certificate that they show."""
 
 
 TenantName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

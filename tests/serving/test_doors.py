@@ -19,10 +19,17 @@ CLOSE = b"connection: close\r\n"
 @pytest.fixture
 def doors(world: World) -> Iterator[dict[str, Client]]:
     """A connection at each door."""
-    clients = {name: Client(address) for name, address in world.addresses.items()}
+    clients = {name: Client(world.addresses[name]) for name in ("own", "asgi")}
     yield clients
     for client in clients.values():
         client.close()
+
+
+@pytest.fixture
+def secured(world: World) -> Iterator[Client]:
+    """A connection with TLS."""
+    with Client(world.addresses["tls"], tls=world.trust) as client:
+        yield client
 
 
 def with_keys(world: World, raw: bytes) -> bytes:
@@ -60,6 +67,17 @@ def test_both_doors_answer_alike_and_go_on(world: World, doors: dict[str, Client
     assert world.on_loop(lambda: world.plane.gate.held_bytes) == 0
     assert world.on_loop(lambda: world.plane.node.snapshot.number) == before
     assert world.stores.models.seq() == before
+
+
+@pytest.mark.parametrize("case", CASES[::4], ids=lambda case: case.name)
+def test_tls_changes_no_answer(world: World, doors: dict[str, Client], secured: Client, case: Case) -> None:
+    """Every fourth request of the table: the bytes of the open door, and a good request next."""
+    plain, encrypted = ask(world, doors["own"], case), ask(world, secured, case)
+    assert encrypted.raw == plain.raw
+    if case.stays:
+        assert ask(world, secured, GOOD_CASES[0]).status == 200
+    else:
+        assert secured.ended()
 
 
 def check_form(case: Case, answer: Response) -> None:

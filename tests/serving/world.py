@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable
@@ -31,9 +32,12 @@ from kaname.models.types import RuntimeChoice
 from kaname.project import load_valid
 from kaname.runtimes.python import MANIFEST, PythonManifest
 from kaname.runtimes.types import Profile
+from kaname.serving.certificates import Certificates
+from kaname.settings import TlsSettings
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.stores import Stores
 from kaname.tensors import TensorSpec
+from tests.certificates import LOOPBACK, Authority
 from tests.runtimes.graphs import graph
 
 START_S = 60.0
@@ -279,8 +283,13 @@ class World:
         self._loop = asyncio.get_running_loop()
         self._leave = asyncio.Event()
         await self.plane.start()
+        authority = Authority(self.stores.project.data)
+        certificate, key = authority.issue("server", *LOOPBACK)
+        self.trust = authority.trusting()
+        pair = Certificates(TlsSettings(certificate=str(certificate), key=str(key)), self.stores.project.root)
         servers = [
             await self._listen("own", self.plane.http_protocol),
+            await self._listen("tls", self.plane.http_protocol, pair.context),
             await self._listen("asgi", HttpToolsProtocol),
         ]
         self._ready.set()
@@ -294,7 +303,9 @@ class World:
         await asyncio.sleep(0)
         await self.plane.stop()
 
-    async def _listen(self, name: str, protocol: type[asyncio.Protocol]) -> asyncio.Server:
+    async def _listen(
+        self, name: str, protocol: type[asyncio.Protocol], tls: ssl.SSLContext | None = None
+    ) -> asyncio.Server:
         config = uvicorn.Config(
             self.plane.app,
             interface="asgi3",
@@ -311,7 +322,7 @@ class World:
         self.states = [*getattr(self, "states", []), state]
         make: Callable[..., asyncio.Protocol] = protocol
         server = await self._loop.create_server(
-            lambda: make(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+            lambda: make(config=config, server_state=state, app_state={}), "127.0.0.1", 0, ssl=tls
         )
         self.addresses[name] = server.sockets[0].getsockname()
         return server
@@ -320,8 +331,10 @@ class World:
 class Client:
     """One raw connection."""
 
-    def __init__(self, address: tuple[str, int], timeout_s: float = 10.0) -> None:
+    def __init__(self, address: tuple[str, int], timeout_s: float = 10.0, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(address, timeout=timeout_s)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._read = b""
 
     def send(self, data: bytes) -> None:

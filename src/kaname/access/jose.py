@@ -18,10 +18,17 @@ from kaname.errors import InvalidInput, MissingDependency, Unauthenticated
 from kaname.settings import Algorithm
 
 try:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+    )
     from jwt import PyJWK, PyJWTError
     from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
     from jwt.api_jws import PyJWS
@@ -206,6 +213,15 @@ def sign(claims: dict[str, Any], key: PrivateKey) -> str:
     secret = PyJWK(key.jwk, key.algorithm).key
     payload = msgspec.json.encode(claims)
     return _jws.encode(payload, secret, algorithm=key.algorithm, headers={"typ": "at+jwt", "kid": key.kid})
+
+
+def plain_key(pem: bytes, password: str) -> bytes:
+    """An encrypted private key without its password, for libraries that take none. Raises InvalidInput."""
+    try:
+        key = load_pem_private_key(pem, password.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InvalidInput("the private key cannot be read with its password", where="server.tls.key") from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _decoded(part: bytes) -> bytes:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from kaname.access import scopes, tokens
 from kaname.access.buckets import Buckets
+from kaname.access.certificates import ClientCertificates
 from kaname.access.drawing import Take
 from kaname.access.lease import Lease, TokenCheck, Verified
 from kaname.access.limiter import TokenBucket
 from kaname.access.types import KeyInfo, TenantInfo
 from kaname.call import PRIORITIES, Principal
 from kaname.errors import Unauthenticated
+from kaname.settings import ClientCertificate
 
 _CACHED = 4096
 _EXPECTED = "Authorization: Bearer kn_…"
@@ -30,15 +32,18 @@ class Principals:
         off: bool = False,
         check: TokenCheck | None = None,
         tenants: Sequence[TenantInfo] = (),
+        certificates: ClientCertificates | None = None,
     ) -> None:
         """`rows` are the active keys; `default_rate_rows_per_s` limits those without a rate of their own, `tenants`
         those that belong to one.
 
-        `off`: no credentials are needed and everybody is admin. `check` knows the tokens that are as good as keys.
+        `off`: no credentials are needed and everybody is admin. `check` knows the tokens that are as good as keys,
+        `certificates` the clients that need none.
         """
         self._buckets = buckets
         self._default_rate = default_rate_rows_per_s
         self._check = check
+        self._certificates = certificates
         self._everybody = everybody() if off else None
         self._known: dict[str, tuple[str, Principal]] = {}
         named = {tenant.name: tenant for tenant in tenants}
@@ -65,6 +70,8 @@ class Principals:
         parsed = tokens.parse(authorization)
         if parsed is not None:
             found = self._of_key(*parsed)
+        elif self._certificates is not None and (shown := self._certificates.of(authorization)) is not None:
+            found = self._of_certificate(shown)
         elif self._check is not None:
             found = self._of_token(self._check.verify(authorization))
         else:
@@ -80,6 +87,19 @@ class Principals:
         if known is None or not hmac.compare_digest(known[0], tokens.digest(key)):
             raise Unauthenticated("the API key is unknown or revoked", where="Authorization", expected=_EXPECTED)
         return known[1]
+
+    def _of_certificate(self, shown: ClientCertificate) -> Principal:
+        rate = self._default_rate if shown.rate_rows_per_s is None else shown.rate_rows_per_s
+        bucket = self._buckets.of_subject(shown.name, rate)
+        right = scopes.grant(shown.scopes)
+        return Principal(
+            shown.name,
+            shown.name,
+            may_predict=right.may_predict,
+            scopes=right.scopes,
+            limiter=None if bucket is None else bucket.take,
+            burst_rows=0 if bucket is None else bucket.burst,
+        )
 
     def _of_token(self, verified: Verified) -> Principal:
         if not verified.of_key:

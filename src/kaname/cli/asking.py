@@ -31,8 +31,9 @@ def address_of(project: Project) -> str:
     """Where the project's server answers: as it says itself while it runs, else as the settings say."""
     running = holder(project.root)
     server = project.settings.server
+    scheme = "http" if server.tls.certificate is None else "https"
     host = f"[{server.host}]" if ":" in server.host else server.host
-    return running.url if running is not None and running.url else f"http://{host}:{server.port}"
+    return running.url if running is not None and running.url else f"{scheme}://{host}:{server.port}"
 
 
 def _curl(project: Project, version: VersionInfo, answers: bool, here: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,7 +65,7 @@ def report(project: Project) -> Report:
     return Report(
         project=str(project.root),
         address=address_of(project),
-        server=server_of(holder(project.root)),
+        server=server_of(holder(project.root), own_certificate(project)),
         models=lines,
         repositories=repositories,
         journal=journal,
@@ -88,24 +89,41 @@ def _repository(found: Repository) -> RepositoryLine:
     return RepositoryLine(path=found.path, kind=found.kind, models=len(found.models), problems=problems)
 
 
-def server_of(running: Holder | None) -> str:
+def own_certificate(project: Project) -> ssl.SSLContext | None:
+    """Believes the project's own server, by whatever name it is called; None where it has no certificate."""
+    tls = project.settings.server.tls
+    if tls.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # this very certificate, not whoever has the name
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(project.root / tls.certificate)
+    return context
+
+
+def server_of(running: Holder | None, tls: ssl.SSLContext | None = None) -> str:
     """The state of a project's server, in a word or a line."""
     if running is None:
         return "not running"
-    return ask_ready(running.url) if running.url else "starting"
+    return ask_ready(running.url, tls) if running.url else "starting"
 
 
-def ask_ready(address: str) -> str:
-    """What `/health/ready` of the server at `address` says, in one line."""
+def ask_ready(address: str, tls: ssl.SSLContext | None = None) -> str:
+    """What `/health/ready` of the server at `address` says, in one line; `tls`: whom to believe."""
     where = urlsplit(address)
     host = "127.0.0.1" if where.hostname in ("0.0.0.0", "::") else str(where.hostname)  # noqa: S104  (compared, not bound)
     connection = http.client.HTTPConnection(host, where.port, timeout=WAIT_S)
+    if where.scheme == "https":
+        connection = http.client.HTTPSConnection(host, where.port, timeout=WAIT_S, context=tls)
+    met = False
     try:
+        connection.connect()
+        met = where.scheme == "https"
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()
         body = answer.read(4096).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException):
-        return "not answering"
+    except (OSError, http.client.HTTPException):  # a server that wants a certificate says so after the handshake
+        return "ready for clients with certificates" if met else "not answering"
     finally:
         connection.close()
     return "ready" if answer.status == 200 else f"not ready: {answer.status} {body}"
@@ -114,7 +132,7 @@ def ask_ready(address: str) -> str:
 def run(folder: Path, *, as_json: bool) -> int:
     """Print the report; the exit code is 0 when the server is ready, else 1."""
     found = report(load_valid(find(folder), os.environ))
-    code = int(found.server != "ready")
+    code = int(not found.server.startswith("ready"))
     if as_json:
         print_json(found)
         return code

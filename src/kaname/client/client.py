@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from os import PathLike
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -108,6 +110,9 @@ class Client:
     connection failed before any byte of the answer, or when the server says 429 or 503 with a time to wait that ends
     before the deadline; in both cases only while the retry budget lasts, so that a server in trouble gets at most
     one tenth more. What fails raises the KanameError that the server raised.
+
+    Behind https://, `ca` is a file of the authorities to believe (without: the system's), `certificate` the files of a
+    certificate and its key (None: in the same file) to show to a server that asks for one.
     """
 
     def __init__(
@@ -117,12 +122,14 @@ class Client:
         *,
         timeout_s: float = 30.0,
         connections: int = 8,
+        ca: str | PathLike[str] | None = None,
+        certificate: tuple[str | PathLike[str], str | PathLike[str] | None] | None = None,
         budget: RetryBudget | None = None,
         rng: Random | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._connections = Connections(url, keep=connections)
+        self._connections = Connections(url, keep=connections, tls=_trust(ca, certificate))
         self._headers = {"authorization": f"Bearer {_usable(key)}"} if key else {}
         self._timeout_s = timeout_s
         self._budget = budget or RetryBudget()
@@ -246,6 +253,21 @@ class Client:
             return self._connections.request(method, path, body, headers, left_ns / 1e9)
         except TimeoutError:
             raise DeadlineExceeded("no answer came before the deadline", where=self._connections.url) from None
+
+
+def _trust(
+    ca: str | PathLike[str] | None, certificate: tuple[str | PathLike[str], str | PathLike[str] | None] | None
+) -> ssl.SSLContext | None:
+    """Whom to believe, and what to show. Raises InvalidInput for files that cannot be used."""
+    if ca is None and certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+    except OSError as error:  # ssl.SSLError is one
+        raise errors.InvalidInput("unusable certificate", where="ca or certificate", found=str(error)) from error
+    return context
 
 
 def _usable(key: str) -> str:

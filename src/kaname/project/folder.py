@@ -98,7 +98,9 @@ def load_valid(root: Path, environ: Mapping[str, str], overrides: Mapping[str, o
 def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[KanameError]:
     """What no single value shows."""
     access = settings.access
-    exposed = not is_loopback(settings.server.host)
+    tls = settings.server.tls
+    known = tls.certificate is not None and tls.client_ca is not None and tls.clients == "required"
+    exposed = not is_loopback(settings.server.host) and not known
     if exposed and access.authentication == "off" and not access.allow_insecure_bind:
         yield InvalidInput(
             "anyone on the network would be admin",
@@ -106,6 +108,13 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
             found=f"host {settings.server.host} with authentication off",
             expected="host 127.0.0.1, access.authentication: required, or access.allow_insecure_bind: true",
         )
+    for name in ("key", "key_password", "client_ca"):
+        if tls.certificate is None and getattr(tls, name) is not None:
+            where = origins.get(f"server.tls.{name}", f"server.tls.{name}")
+            yield InvalidInput("no use without server.tls.certificate", where=where, expected="a certificate, too")
+    if access.certificates and tls.client_ca is None:
+        where = origins.get("access.certificates", "access.certificates")
+        yield InvalidInput("nobody vouches for clients", where=where, expected="server.tls.client_ca")
 
     names: set[str] = set()
     for issuer in access.tokens:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
 from uvicorn.config import Config
@@ -37,6 +37,9 @@ def connection_class(gate: Gate) -> type[Connection]:
 
 class Connection(OrderedConnection):
     """Reads one client's requests, within limits of size and time."""
+
+    remembers: ClassVar[bool] = True
+    """Whether equal heads are equal requests, whatever connection they come over."""
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class Connection(OrderedConnection):
         if not self.slots:
             return False
         self._close_after(self.slots[-1])
-        return True
+        return self.transport.can_write_eof()  # a connection with TLS ends both ways at once
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -108,9 +111,12 @@ class Connection(OrderedConnection):
                         self.control.hold(FULL)
                     endpoint.enter(head, data[end:], slot)
                     return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._chunk = len(data)
         before = self._message
-        self._fresh = data if self._phase == IDLE else None
+        self._fresh = data if self._phase == IDLE and self.remembers else None
         self._quiet_bytes += len(data)
         try:
             self.parser.feed_data(data)

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from kaname.access.buckets import Buckets
+from kaname.access.certificates import ClientCertificates
 from kaname.access.lease import TokenCheck
 from kaname.access.principals import Principals
 from kaname.call import Handler, Principal, Target
@@ -108,8 +109,10 @@ class Node:
         progress: Progress,
         check: TokenCheck | None = None,
         remote: Remote | None = None,
+        certificates: ClientCertificates | None = None,
     ) -> None:
-        """`check` knows the tokens that are as good as keys, `remote` what all nodes keep together."""
+        """`check` knows the tokens that are as good as keys, `certificates` the clients that need none, `remote` what
+        all nodes keep together."""
         loop = asyncio.get_running_loop()
         self.gate = gate
         self.settings = settings
@@ -123,6 +126,7 @@ class Node:
         self._buckets = buckets
         self._progress = progress
         self._check = check
+        self._certificates = certificates
         gate.activated = progress.activated
         self._crew = Crew(settings.inference.worker_threads, loop)
         self._deadlines = Deadlines(clock, loop)
@@ -228,6 +232,7 @@ class Node:
             off=self.settings.access.authentication == "off",
             check=self._check,
             tenants=snapshot.tenants,
+            certificates=self._certificates,
         )
         self.snapshot = snapshot
         self._directory = Directory(snapshot)

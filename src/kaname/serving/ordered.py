@@ -205,13 +205,12 @@ class OrderedConnection(HttpToolsProtocol):
         unread = self._phase != IDLE
         self._deaf = True
         self._abandon()
-        if not unread:
+        if not unread or not self.transport.can_write_eof():  # the end of TLS is agreed on, and reads meanwhile
             self.transport.close()
             return
         self._lingering = True
         self._since_ns = self.gate.now_ns
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.transport.write_eof()
 
     def _reserve(self, slot: Slot, size: int) -> None:
         """Take room for a body. Without room the connection is not read until others have been answered; a body

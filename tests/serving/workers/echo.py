@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kaname.errors import InvalidInput
 from kaname.serving.workers.board import Board
-from kaname.serving.workers.types import App, Message, Worker
+from kaname.serving.workers.types import App, Message, Tls, Worker
 from kaname.telemetry.metrics import Metrics
 
 
@@ -21,9 +21,11 @@ class Echo:
     """Answers each request with who answered; `/slow?ms=` waits first, `/die` kills the process without an answer."""
 
     http_protocol = HttpToolsProtocol
+    tls: Tls | None = None
 
     def __init__(self, project: Path, slot: int, board: Board) -> None:
         self._project = project
+        self.headers: list[tuple[str, str]] = []
         self._slot = slot
         self._board = board
         self.app: App = self._app

@@ -19,6 +19,7 @@ from kaname.errors import Overloaded
 from kaname.ids import IdSource
 from kaname.serving.exchange import Endpoint, Fields, Head
 from kaname.serving.gate import Gate
+from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.messages import Message
 from kaname.serving.grpc.status import abort
 from kaname.serving.grpc.ticket import Asked, Metadata, Ticket
@@ -26,7 +27,7 @@ from kaname.serving.routes import Router
 
 READ = {
     name: name.encode()
-    for name in ("authorization", "x-request-id", "x-request-timeout-ms", "x-priority", "traceparent", "origin")
+    for name in ("authorization", "x-request-id", "x-request-timeout-ms", "x-priority", "traceparent", "host", "origin")
 }
 """Metadata that means what the header of that name means over HTTP."""
 OWN = (b"x-request-id", b"traceparent")
@@ -56,8 +57,11 @@ class Line:
 class Door:
     """Hands calls over. `ask` is for handler threads, everything else happens on the loop."""
 
-    def __init__(self, node: Routing, gate: Gate, ids: IdSource, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, node: Routing, gate: Gate, ids: IdSource, loop: asyncio.AbstractEventLoop, callers: Callers
+    ) -> None:
         self._node = node
+        self._callers = callers
         self._gate = gate
         self._ids = ids
         self._loop = loop
@@ -84,7 +88,7 @@ class Door:
         deadline_ns = 0
         if left_s is not None and left_s < LONGEST_S:
             deadline_ns = time.monotonic_ns() + max(1, int(left_s * 1e9))
-        ticket = Ticket(asked, request, size, context.invocation_metadata(), deadline_ns)
+        ticket = Ticket(asked, request, size, self._callers.metadata(context), deadline_ns)
         self._arrived.append(ticket)
         if not self._woken:
             self._woken = True

@@ -14,6 +14,7 @@ from kaname.call import Principal
 from kaname.errors import Forbidden, KanameError, Overloaded
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf
+from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.messages import Kind, Message, parse
 from kaname.serving.grpc.status import refuse
 from kaname.web.problems import internal
@@ -31,21 +32,31 @@ Method = Any
 class Access:
     """Who may ask, by the metadata `authorization: Bearer …`; the same keys and scopes as over HTTP."""
 
-    def __init__(self, principal_of: PrincipalOf, may_enter: Callable[[dict[bytes, bytes]], Any]) -> None:
+    def __init__(
+        self, principal_of: PrincipalOf, may_enter: Callable[[dict[bytes, bytes]], Any], callers: Callers
+    ) -> None:
         self._principal_of = principal_of
         self._may_enter = may_enter
+        self._callers = callers
 
     def open(self, context: grpc.ServicerContext) -> None:
-        """Raise Forbidden for pages of other origins."""
-        origin = _field(context, "origin")
-        refused = None if origin is None else self._may_enter({b"origin": origin})
+        """Raise Forbidden for calls by a name that is not the server's, and for pages of other origins."""
+        self._fields(context)
+
+    def _fields(self, context: grpc.ServicerContext) -> dict[bytes, bytes]:
+        fields = {
+            name.encode(): value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+            for name, value in self._callers.metadata(context)
+            if name in ("authorization", "host", "origin")
+        }
+        refused = self._may_enter(fields)
         if refused is not None:
             raise refused[1]
+        return fields
 
     def principal(self, context: grpc.ServicerContext) -> Principal:
         """Who asks. Raises Unauthenticated."""
-        self.open(context)
-        return self._principal_of(_field(context, "authorization"))
+        return self._principal_of(self._fields(context).get(b"authorization"))
 
     def need(self, context: grpc.ServicerContext, scope: Scope, model: str | None = None) -> Principal:
         """Who asks, with a scope. To read about a model it is enough to be allowed to predict with it."""
@@ -57,13 +68,6 @@ class Access:
             return principal
         found = ", ".join(sorted(principal.scopes)) or "no such scope"
         raise Forbidden("the API key lacks a scope", where="authorization", found=found, expected=scope)
-
-
-def _field(context: grpc.ServicerContext, wanted: str) -> bytes | None:
-    for name, value in context.invocation_metadata():
-        if name == wanted:
-            return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
-    return None
 
 
 class Rpcs:

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+from kaname.access.certificates import ClientCertificates
 from kaname.errors import InvalidInput
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.gate import Gate
 from kaname.serving.grpc import health, inference, prediction, reflection
+from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.door import Door, Routing
 from kaname.serving.grpc.rpc import Access, Methods, Rpcs
 from kaname.serving.oip.types import Catalog
@@ -37,13 +39,16 @@ class GrpcServer:
         ids: IdSource,
         is_ready: Callable[[], bool],
         max_rows: int,
+        certificates: ClientCertificates | None = None,
     ) -> None:
+        """`certificates`: the clients that need no key."""
         settings = gate.settings
         self._closing = threading.Event()
         self._threads = ThreadPoolExecutor(settings.grpc_calls, "kaname-grpc")
         self._rpcs = Rpcs(ids, settings.grpc_streams)
-        door = Door(node, gate, ids, asyncio.get_running_loop())
-        access = Access(principal_of, gate.may_enter)
+        callers = Callers(certificates)
+        door = Door(node, gate, ids, asyncio.get_running_loop(), callers)
+        access = Access(principal_of, gate.may_enter, callers)
         services = (health.SERVICE, inference.SERVICE, prediction.SERVICE, reflection.SERVICE, reflection.BEFORE)
         methods = {
             **inference.methods(
@@ -60,11 +65,15 @@ class GrpcServer:
             maximum_concurrent_rpcs=settings.grpc_calls * WAITING_PER_THREAD + settings.grpc_streams,
         )
 
-    def start(self, host: str, port: int) -> None:
-        """Accept connections. Raises InvalidInput where the address cannot be bound."""
+    def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Accept connections, encrypted with `credentials`. Raises InvalidInput where the address cannot be bound."""
         name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        address = f"{name}:{port}"
         try:
-            self._server.add_insecure_port(f"{name}:{port}")
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise InvalidInput(
                 "the server cannot listen there", where="server.grpc_port", found=f"{host}:{port}: {error}"

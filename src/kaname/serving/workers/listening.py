@@ -22,6 +22,8 @@ LAME_DUCK_S = 0.5
 """How long open connections may send one more request, whose answer says `connection: close`, before idle ones are
 closed: a client that is about to send does not find its connection gone."""
 POLL_S = 0.01
+SHUTDOWN_S = 2.0
+"""How long a client may take to agree to the end of an encrypted connection."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ class HttpServer:
         self._worker = worker
         self._sockets = dict(sockets)
         self._backlog = backlog
+        self._tls = worker.tls
         self._config = uvicorn.Config(
             worker.app,
             http=worker.http_protocol,
@@ -48,6 +51,7 @@ class HttpServer:
             backlog=backlog,
             server_header=False,
             proxy_headers=False,
+            headers=worker.headers,
         )
         self._config.load()
         self._server = uvicorn.Server(self._config)
@@ -57,12 +61,33 @@ class HttpServer:
     async def accept_from(self, wanted: set[int]) -> None:
         """Accept from exactly these sockets. Connections that wait in one no longer wanted stay in it."""
         for number in wanted - self._accepting.keys():
-            own = self._sockets[number].dup()  # the loop closes what it is given; the original stays
-            self._accepting[number] = await asyncio.get_running_loop().create_server(
-                self._protocol, sock=own, backlog=self._backlog
-            )
+            self._accepting[number] = await self._accept(number)
         for number in self._accepting.keys() - wanted:
             self._accepting.pop(number).close()
+
+    async def _accept(self, number: int) -> asyncio.Server:
+        own = self._sockets[number].dup()  # the loop closes what it is given; the original stays
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._protocol, sock=own, backlog=self._backlog, **self._secured())
+
+    def _secured(self) -> dict[str, Any]:
+        """How the loop is told to encrypt."""
+        tls = self._tls
+        if tls is None:
+            return {}
+        return {
+            "ssl": tls.context,
+            "ssl_handshake_timeout": tls.handshake_s,
+            "ssl_shutdown_timeout": SHUTDOWN_S,
+        }
+
+    async def renew(self) -> None:
+        """Use a new certificate from the next connection on; open ones keep theirs, and none that waits is lost."""
+        if self._tls is None or not self._tls.renew():
+            return
+        for number, before in list(self._accepting.items()):
+            self._accepting[number] = await self._accept(number)
+            before.close()
 
     def listening(self, number: int) -> bool:
         """Whether the kernel queues connections at this socket: some worker has accepted from it before."""
@@ -96,13 +121,18 @@ class HttpServer:
         Whoever is the last to let go of a socket thus leaves nobody in its queue.
         """
         loop = asyncio.get_running_loop()
+        accepted: list[socket.socket] = []
         for listener in self._sockets.values():
-            accepted = _accept_all(listener)
+            accepted += _accept_all(listener)
             listener.close()
-            for connection in accepted:
-                with contextlib.suppress(OSError):
-                    await loop.connect_accepted_socket(self._protocol, connection)
         self._sockets.clear()
+        beginning = [loop.create_task(self._begin(one)) for one in accepted]
+        if beginning:
+            await asyncio.wait(beginning, timeout=LAME_DUCK_S)
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted, **self._secured())
 
     async def _until_closed(self, until: float) -> None:
         while (self._state.connections or self._state.tasks) and time.monotonic() < until:

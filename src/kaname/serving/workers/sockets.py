@@ -76,10 +76,10 @@ def bind(host: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
-def address(one: socket.socket) -> str:
+def address(one: socket.socket, scheme: str = "http") -> str:
     """The URL that `one` answers at."""
     host, port = one.getsockname()[:2]
-    return f"http://[{host}]:{port}" if one.family == socket.AF_INET6 else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if one.family == socket.AF_INET6 else f"{scheme}://{host}:{port}"
 
 
 def raise_open_files() -> int:

@@ -109,7 +109,7 @@ class Supervisor:
         ready = [p for p in self._places if p.worker and self._fleet.is_ready(p.worker)]
         if not self._announced and ready and all(p in ready or p.deaths for p in self._places):
             self._announced = True
-            url = listening.address(self._sockets[0])
+            url = listening.address(self._sockets[0], self._options.scheme)
             self._lock.announce(url)
             self._on_ready(url)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,20 @@ import msgspec
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 """An ASGI 3 application."""
+
+
+class Tls(Protocol):
+    """The certificate of a server (`serving.certificates.Certificates`)."""
+
+    context: ssl.SSLContext
+    """For handshakes that begin now."""
+
+    @property
+    def handshake_s(self) -> float:
+        """Time in which a handshake must be done."""
+
+    def renew(self) -> bool:
+        """Look at the files; True when `context` is a new one."""
 
 
 class Worker(Protocol):
@@ -25,6 +40,13 @@ class Worker(Protocol):
     have uvicorn's `shutdown()`: close when idle, else after the answer in progress."""
     app: App
     """The ASGI application behind `http_protocol`."""
+
+    @property
+    def tls(self) -> Tls | None:
+        """What connections are encrypted with."""
+
+    headers: list[tuple[str, str]]
+    """Carried by every answer."""
 
     async def start(self) -> None:
         """Load and warm what must answer, and report it on the board; connections are accepted after it returns.
@@ -49,6 +71,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     project: Path
     """The project folder."""
     host: str = "127.0.0.1"
+    scheme: str = "http"
     port: int = 8080
     """TCP port; 0 picks a free one, shared by all workers."""
     workers: int = 1

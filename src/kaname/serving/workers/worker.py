@@ -27,6 +27,8 @@ from kaname.serving.workers.types import Worker
 from kaname.telemetry import logs
 
 HEARTBEAT_S = 0.1
+RENEW_BEATS = 3
+"""Heartbeats between two looks at the certificate; two looks make a renewal."""
 FAILED_TO_START = 70
 """Exit status of a worker whose application could not be built or started: trying again will not help by itself."""
 _PR_SET_PDEATHSIG = 1
@@ -102,6 +104,8 @@ class Process:
             await server.accept_from(self._sockets_to_serve(server))
             if beats % round(1 / HEARTBEAT_S) == 0:
                 await server.tick()
+            if beats % RENEW_BEATS == 0:
+                await server.renew()
             beats += 1
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
