@@ -148,14 +148,14 @@ class Keyset:
     def ask(self) -> bool:
         """A token names a key that is not here: read the keys again now, unless that was done a moment ago.
 
-        False when that will not help.
+        False when that will not help: then the issuer has no such key. While it cannot be asked nobody knows.
         """
         if not self._source.patient:
             return False
         if self._reading or self._wake.is_set():
             return True
         if self._clock.monotonic_ns() - self._asked_ns < LEAST_NS:
-            return False
+            return self._failing
         self._wake.set()
         return True
 
