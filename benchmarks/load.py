@@ -76,13 +76,13 @@ def parse(output: str) -> Load:
     )
 
 
-def run(port: int, request: Request, *, connections: int, seconds: float) -> Load:
+def run(port: int, request: Request, *, connections: int, seconds: float, scheme: str = "http") -> Load:
     """Load the server for some whole seconds and return what was seen."""
     with tempfile.TemporaryDirectory() as folder:
         body, script = Path(folder) / "body", Path(folder) / "request.lua"
         body.write_bytes(request.body)
         script.write_text(lua(request, body))
-        address = f"http://127.0.0.1:{port}{request.path}"
+        address = f"{scheme}://127.0.0.1:{port}{request.path}"
         options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(script)]
         try:
             done = subprocess.run(
