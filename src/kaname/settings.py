@@ -146,6 +146,8 @@ class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How long a token is valid."""
     algorithm: Algorithm = "ES256"
     """How tokens are signed; a change takes effect with the next rotation of the keys."""
+    keys_file: str | None = None
+    """File of the signing keys, which nodes with the same one share; None: one in the project's data folder."""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

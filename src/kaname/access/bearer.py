@@ -45,7 +45,8 @@ def open_tokens(access: AccessSettings, root: Path, data: Path, clock: Clock) ->
 
 def signing_keys(access: AccessSettings, data: Path, clock: Clock | None = None) -> SigningKeys:
     """The keys of a project's token endpoint; the first one is made where there is none."""
-    found = SigningKeys(data / "tokens" / "signing.json", access.oauth, clock or SystemClock())
+    path = data / "tokens" / "signing.json" if access.oauth.keys_file is None else data.parent / access.oauth.keys_file
+    found = SigningKeys(path, access.oauth, clock or SystemClock())
     found.ensure()
     return found
 
