@@ -70,6 +70,7 @@ from kaname.telemetry.metrics import LATENCY_S, Metrics
 from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
 from kaname.web.problems import status_of
+from kaname.web.resources import Resource
 
 if TYPE_CHECKING:
     from kaname.access.bearer import Tokens
@@ -352,6 +353,7 @@ class DataPlane:
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
             *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),
             *repositories_api.resources(stores.repositories),
+            *self._oauth_documented(),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)
@@ -376,6 +378,13 @@ class DataPlane:
 
     def _is_ready(self) -> bool:
         return self.node.ready and not self.gate.closing
+
+    def _oauth_documented(self) -> list[Resource]:
+        if not self._stores.project.settings.access.oauth.enabled:
+            return []
+        from kaname.access.oauth_documented import resources
+
+        return resources()
 
     def _oauth(self, site: Site) -> list[BaseRoute]:
         project = self._stores.project

@@ -290,6 +290,8 @@ def test_a_revocation_withdraws_every_token(server: Server, shop: tuple[str, str
     assert not bool(who)
     with pytest.raises(Unavailable):
         server.signing.current()
+    answer = server.ask(shop)
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     server.clock.advance(ms=LEAD_S * 1000)
     assert bool(known.of(bearer(server.token(shop))))
 

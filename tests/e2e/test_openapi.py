@@ -83,7 +83,7 @@ def ask(server: Server, folder: Path, *options: str) -> str:
 @pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing"])
 def test_every_answer_is_documented(serve: Serve, tmp_path: Path, phases: str) -> None:
     """Whatever is asked, valid or not: no server error, no undocumented answer, no hang; the server answers on."""
-    with serve() as server:
+    with serve(KANAME_ACCESS__OAUTH__ENABLED="true") as server:
         add_spare(server)
         ask(server, tmp_path, "--phases", phases, "-n", "10")
         assert server.predict().status_code == 200

@@ -21,7 +21,7 @@ from kaname.access import jose, scopes, tokens
 from kaname.access.signing import SigningKeys
 from kaname.call import Principal
 from kaname.clock import Clock
-from kaname.errors import KanameError, Unauthenticated
+from kaname.errors import KanameError, Unauthenticated, Unavailable
 from kaname.settings import OAuthSettings
 from kaname.web import bodies
 
@@ -85,6 +85,8 @@ class OAuth:
             answer = await run_in_threadpool(self._issue, principal, form.get("scope"), self._issuer(request))
         except OAuthError as error:
             return _refused(error)
+        except Unavailable as error:  # in the moment after a revocation of the signing keys
+            return _refused(OAuthError("temporarily_unavailable", error.message, 503))
         return _json(answer, headers=_NEVER_STORED)
 
     def _client(self, request: Request, form: dict[str, str]) -> Principal:

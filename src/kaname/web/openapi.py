@@ -182,4 +182,4 @@ def _body(resource: Resource, schemas: _Schemas) -> dict[str, Any] | None:
     media: dict[str, Any] = {"schema": schemas.of(resource.body)}
     if resource.example is not None:
         media["example"] = resource.example
-    return {"required": True, "content": {"application/json": media}}
+    return {"required": True, "content": {resource.body_media: media}}

@@ -100,6 +100,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """None: documented here, answered elsewhere (the prediction path)."""
     scope: Scope = "read"
     body: type[msgspec.Struct] | Upload | None = None
+    body_media: str = "application/json"
+    """Media type of the body."""
     query: type[msgspec.Struct] = Nothing
     answer: object = None
     """Type of the answer's value; None: no body."""
