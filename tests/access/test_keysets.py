@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from kaname.access.bearer import Tokens
+from kaname.access.buckets import Buckets
 from kaname.access.keysets import LEAST_NS
-from kaname.access.principals import Buckets, Principals
+from kaname.access.principals import Principals
 from kaname.clock import ManualClock
 from kaname.errors import KanameError, Unauthenticated, Unavailable
 from kaname.settings import TokenIssuer
