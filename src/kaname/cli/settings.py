@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from kaname import settings as declarations
 from kaname.cli.output import print_json
 from kaname.project import Project, find, load_valid
 from kaname.secret import mask_secret
@@ -77,20 +76,21 @@ def _unit(name: str) -> str | None:
 
 def _docs() -> Iterator[tuple[str, str]]:
     """Dotted name -> the string under the field's declaration."""
-    tree = ast.parse(inspect.getsource(declarations))
-    classes = {node.name: dict(_docs_of(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
 
     def walk(struct: msgspec.Struct, prefix: str) -> Iterator[tuple[str, str]]:
+        said = dict(_docs_of(type(struct)))
         for field in struct.__struct_fields__:
             value = getattr(struct, field)
-            yield prefix + field, classes[type(struct).__name__].get(field, "")
+            yield prefix + field, said.get(field, "")
             if isinstance(value, msgspec.Struct):
                 yield from walk(value, f"{prefix}{field}.")
 
     return walk(Settings(), "")
 
 
-def _docs_of(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+def _docs_of(kind: type) -> Iterator[tuple[str, str]]:
+    node = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(node, ast.ClassDef)
     for statement, after in zip(node.body, node.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)
