@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from kaname import ids as id_sources
 from kaname.access import api as keys_api
 from kaname.access import tenant_api as tenants_api
+from kaname.access import token_endpoint
 from kaname.access.buckets import node_buckets
 from kaname.access.certificates import ClientCertificates
 from kaname.access.levels import NodeLevels
@@ -25,6 +26,7 @@ from kaname.following import Following
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
 from kaname.predictions.erasure import OrderedErasures
+from kaname.predictions.measured import measured_recorder
 from kaname.predictions.recorder import Recorder
 from kaname.predictions.shards import api as sql_log_api
 from kaname.predictions.shards.runner import SinkRunner
@@ -66,19 +68,16 @@ from kaname.serving.workers.types import App, data_folder
 from kaname.serving.workers.watcher import JournalWatcher
 from kaname.storage.shared.opened import open_exchange
 from kaname.stores import Stores
-from kaname.telemetry.metrics import LATENCY_S, Metrics
+from kaname.telemetry.metrics import Metrics
 from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
 from kaname.web.problems import status_of
-from kaname.web.resources import Resource
 
 if TYPE_CHECKING:
     from kaname.access.bearer import Tokens
     from kaname.serving.grpc.server import GrpcServer
 
 DRAIN_LOOK_S = 0.01
-SHORTFALLS = ("dropped", "sampled_out", "refused", "failures", "lost")
-"""Counts of the recorder that should stay 0 while the disk keeps up."""
 
 
 class DataPlane:
@@ -302,30 +301,10 @@ class DataPlane:
         return {self._slot} if self._board is None else self._board.live_slots()
 
     def _open_recorder(self) -> Recorder:
-        record = self._stores.project.settings.record
-        commits = self._metrics.histogram("kaname_record_commit_seconds", "Commits of the record.", LATENCY_S)
-        events = self._metrics.counter("kaname_recorded_total", "Predictions on disk.")
-        self._writer = self._stores.writer(self._slot)
-
-        lost = {
-            name: self._metrics.gauge("kaname_record_shortfall", "Events not on disk, by reason.", reason=name)
-            for name in SHORTFALLS
-        }
-
-        def on_commit(seconds: float, count: int, _: int) -> None:
-            commits.observe(seconds)
-            events.add(count)
-            for name, gauge in lost.items():
-                gauge.set(getattr(recorder.counts, name))
-
-        recorder = Recorder(
-            self._writer,
-            self._clock,
-            commit_ms=record.commit_ms,
-            buffer_bytes=record.buffer_bytes,
-            on_commit=on_commit,
-            housekeeping=OrderedErasures(self._stores.events, self._slot, self._stores.log, self._clock),
-        )
+        stores = self._stores
+        self._writer = stores.writer(self._slot)
+        erasures = OrderedErasures(stores.events, self._slot, stores.log, self._clock)
+        recorder = measured_recorder(self._writer, self._clock, stores.project.settings.record, self._metrics, erasures)
         recorder.start(self._loop)
         return recorder
 
@@ -353,7 +332,7 @@ class DataPlane:
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
             *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),
             *repositories_api.resources(stores.repositories),
-            *self._oauth_documented(),
+            *token_endpoint.resources(settings.access),
         ]
         catalog = self._catalog = NodeCatalog(self.node, stores.models, self.settled, self._metrics_folder)
         authorize = oip_api.authorizer(site.authenticate)
@@ -368,7 +347,7 @@ class DataPlane:
                 ),
                 *tfs_api.routes(catalog, authorize, site.authenticate, ids=self._ids),
                 *self._streams(site),
-                *self._oauth(site),
+                *token_endpoint.routes(settings.access, stores.project.data, site.authenticate, self._clock),
             ],
             metrics_folder=self._metrics_folder,
             live_slots=self._live_slots,
@@ -378,23 +357,6 @@ class DataPlane:
 
     def _is_ready(self) -> bool:
         return self.node.ready and not self.gate.closing
-
-    def _oauth_documented(self) -> list[Resource]:
-        if not self._stores.project.settings.access.oauth.enabled:
-            return []
-        from kaname.access.oauth_documented import resources
-
-        return resources()
-
-    def _oauth(self, site: Site) -> list[BaseRoute]:
-        project = self._stores.project
-        if not project.settings.access.oauth.enabled:
-            return []
-        from kaname.access.bearer import signing_keys
-        from kaname.access.oauth import OAuth
-
-        keys = signing_keys(project.settings.access, project.data, self._clock)
-        return OAuth(project.settings.access.oauth, keys, site.authenticate, self._clock).routes()
 
     def _streams(self, site: Site) -> list[BaseRoute]:
         guard = StreamGuard(self.gate, site.authenticate, self.node.version)
