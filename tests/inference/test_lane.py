@@ -374,6 +374,23 @@ def test_a_session_is_released_after_its_last_call(threaded: Bench) -> None:
     second.check_answer()
 
 
+def test_a_session_stays_until_the_answers_of_its_last_run_are_given(threaded: Bench) -> None:
+    """Also when whoever waits behind that run has left: nothing is closed between a run and its answers."""
+    lane, first = threaded.lane(), threaded.busy()
+    lane.submit(first.call)
+    threaded.until(threaded.runtime.running.is_set)
+    gone = threaded.ask([1.0, 0, 0])
+    lane.submit(gone.call)
+    gone.call.gone = True
+    answered: list[bool] = []
+    lane.close_when_idle(lambda: answered.append(first.call.done))
+    threaded.runtime.go.set()
+    threaded.finish(first, gone)
+    threaded.until(lambda: answered)
+    assert answered == [True]
+    assert isinstance(first.outcomes[0], Answer)
+
+
 def test_a_model_without_rows_is_never_batched(bench: Bench) -> None:
     """Whatever the best size says: a signature that is not batched runs request by request."""
     lane = bench.lane(signature=msgspec.structs.replace(ROWS, batched=False), best_rows=64)

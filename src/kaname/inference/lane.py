@@ -159,8 +159,12 @@ class Lane:
             self._settle(batch)
             self._rest()
         else:
-            self._running = len(batch.calls)
-            self._crew.post(lambda: strict_context().run(self._on_thread, batch))
+            self._post(batch)
+
+    def _post(self, batch: _Batch) -> None:
+        assert self._crew is not None
+        self._running = len(batch.calls)
+        self._crew.post(lambda: strict_context().run(self._on_thread, batch))
 
     def _on_thread(self, batch: _Batch) -> None:
         assert self._crew is not None
@@ -170,12 +174,14 @@ class Lane:
 
     def _from_thread(self, batch: _Batch) -> None:
         self._running = 0
-        self._scheduled = True
+        self._scheduled = True  # until all of it is settled: nothing else starts a run, and the session stays
         self._tell(batch)
-        self._scheduled = False
         if self._pending and not self._delay_s:
-            self._flush()  # the thread goes on while the answers are written
+            following = self._take()
+            if following.calls:
+                self._post(following)  # the thread goes on while the answers are written
         self._settle(batch)
+        self._scheduled = False
         self._rest()
 
     def _tell(self, batch: _Batch) -> None:
@@ -195,7 +201,7 @@ class Lane:
         if self._pending:
             if not (self._scheduled or self._running):
                 self._schedule()
-        elif self._on_idle is not None and not self._running and not self._holds:
+        elif self._on_idle is not None and not (self._scheduled or self._running or self._holds):
             on_idle, self._on_idle = self._on_idle, None
             on_idle()
 
