@@ -51,10 +51,10 @@ def row():
 
 full = row()
 half = len(sessions) // 2
-for session in sessions[half:]:
+for session, size in zip(sessions[half:], sizes[half:]):
     session.close()
+    ledger.freed(size)
 del sizes[half:]
-ledger.tidy()
 print(json.dumps({"full": full, "half": row(), "sizes": sizes}))
 """
 

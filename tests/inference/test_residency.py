@@ -68,6 +68,28 @@ def test_a_version_that_cannot_load_takes_no_other_down() -> None:
     run(scenario)
 
 
+def test_a_load_that_failed_is_tried_again_after_a_while() -> None:
+    """A store may be away for a minute: the pause doubles, nothing but a call ends it, and a success forgets it."""
+
+    async def scenario(house: House) -> None:
+        house.bad = {1}
+        for pause_ms in (1_000, 2_000, 4_000):
+            tried, refused = house.ask(version(1)), len(house.opened) + 1
+            await ended(tried)
+            house.clock.advance(ms=pause_ms - 1)
+            early = house.ask(version(1))
+            await ended(early)
+            assert (type(early.error), len(house.opened)) == (Unavailable, refused)
+            house.clock.advance(ms=1)
+        house.bad = set()
+        again = house.ask(version(1))
+        await ended(again)
+        again.check_answer()
+        assert house.opened == [1] * 4
+
+    run(scenario)
+
+
 def test_calls_that_wait_for_a_load_that_fails_hear_of_it() -> None:
     """Nobody is forgotten in the waiting room."""
 

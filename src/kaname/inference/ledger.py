@@ -14,7 +14,7 @@ T = TypeVar("T")
 SLACK_SHARE = 0.1
 """Of the process: free memory that is left with the allocator, for the next load to take."""
 LOOK_SHARE = 0.01
-"""Of the process: how much is loaded before the slack is looked at again."""
+"""Of the process: how much is loaded or closed before the slack is looked at again."""
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Ledger:
     """Measures loads, and gives memory back once much of it is free.
 
     The interpreter's part is what the process holds before the first load, and what libraries of runtimes add when
-    they are imported. `measure`, `import_library` and `tidy` belong to the thread that loads.
+    they are imported. `measure`, `import_library`, `freed` and `tidy` belong to the thread that loads.
     """
 
     def __init__(self) -> None:
@@ -71,6 +71,11 @@ class Ledger:
         result, size = measured(work)
         self._look_in -= size
         return result, size
+
+    def freed(self, size: int) -> None:
+        """A session of `size` bytes has been closed."""
+        self._look_in -= size
+        self.tidy()
 
     def tidy(self) -> None:
         """Give free memory back when there is much of it; not again and again where it is scattered too finely to be

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ class Residency:
         self._prepared: set[str] = set()
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self.room = Room(budget, clock)
+        self.room = Room(budget, clock, self._closed)
         self.ledger = ledger or Ledger()
         self.loads = 0
 
@@ -107,7 +108,8 @@ class Residency:
         resident = self._present(resident)
         if resident.lane is not None:
             resident.lane.submit(call)
-        elif resident.error is not None:
+        elif resident.refuses(self._clock.monotonic_ns()):
+            assert resident.error is not None
             call.fail(resident.error)
         else:
             self._deadlines.watch(call)
@@ -142,7 +144,8 @@ class Residency:
         """The lane of a version, loaded if need be and held: `let_go` of it. Raises why it cannot be loaded."""
         resident = self._present(resident)
         while resident.lane is None:
-            if resident.error is not None:
+            if resident.refuses(self._clock.monotonic_ns()):
+                assert resident.error is not None
                 raise resident.error
             await self._loaded(resident)
         resident.lane.hold()
@@ -175,7 +178,7 @@ class Residency:
         try:
             await self._load_into_room(resident)
         except Exception as error:  # noqa: BLE001  (one version's failure takes no other down)
-            resident.error = _load_error(resident.info, error)
+            resident.failed(_load_error(resident.info, error), self._clock.monotonic_ns())
             LOG.error("%s: %s", resident.name, resident.error)
 
     async def _load_into_room(self, resident: Resident) -> None:
@@ -206,6 +209,10 @@ class Residency:
         began = self._clock.monotonic_ns()
         session, size = self.ledger.measure(lambda: self._loader.open(info))
         return Loaded(session, size, self._clock.monotonic_ns() - began)
+
+    def _closed(self, size: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the thread has ended, as the process will
+            self._thread.submit(self.ledger.freed, size)
 
     async def _settle(self, resident: Resident) -> None:
         """Where a session took more than was expected, others make room afterwards."""

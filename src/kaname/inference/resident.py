@@ -10,6 +10,9 @@ from kaname.inference.eviction import Tenant
 from kaname.inference.lane import Lane
 from kaname.models.types import VersionInfo
 
+FIRST_S, LONGEST_S = 1.0, 60.0
+"""Pauses after the first failed load, and after many."""
+
 
 class Resident:
     """Absent, loading, ready (it has a lane) or failed.
@@ -19,8 +22,8 @@ class Resident:
     """
 
     __slots__ = (
-        *("_waiting", "asked_ns", "bytes", "error", "evictions", "info", "lane", "load_ns", "loading", "loads"),
-        *("needed", "since_ns", "wanted", "why"),
+        *("_again_ns", "_failures", "_waiting", "asked_ns", "bytes", "error", "evictions", "info", "lane", "load_ns"),
+        *("loading", "loads", "needed", "since_ns", "wanted", "why"),
     )
 
     def __init__(self, info: VersionInfo) -> None:
@@ -42,6 +45,8 @@ class Resident:
         self.evictions = 0
         self.why = ""
         """Of its last eviction, for people."""
+        self._failures = 0
+        self._again_ns = 0
         self._waiting: dict[Call, None] = {}
 
     @property
@@ -73,6 +78,18 @@ class Resident:
         waiting, self._waiting = self._waiting, {}
         return list(waiting)
 
+    def failed(self, error: KanameError, now_ns: int) -> None:
+        """Its load has failed; whoever asks after a while, longer each time, has it tried again."""
+        self.error = error
+        self._failures += 1
+        self._again_ns = now_ns + int(min(LONGEST_S, FIRST_S * 2 ** (self._failures - 1)) * 1e9)
+
+    def refuses(self, now_ns: int) -> bool:
+        """Whether it could not be loaded a moment ago: what is wrong with it, or with its store, may pass."""
+        if self.error is not None and now_ns >= self._again_ns:
+            self.error = None
+        return self.error is not None
+
     def entered(self, lane: Lane, size: int, load_ns: int, now_ns: int) -> None:
         """Its session has been loaded."""
         self.lane = lane
@@ -80,6 +97,7 @@ class Resident:
         self.load_ns = load_ns
         self.since_ns = now_ns
         self.loads += 1
+        self._failures = 0
 
     def left(self) -> Lane | None:
         """Take the lane away: calls that come from now on wait for another load."""

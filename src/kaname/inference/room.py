@@ -25,7 +25,9 @@ LOOK_S = 0.05
 class Room:
     """`budget` bytes. `used` counts what is loaded, and what has left but still answers its last calls."""
 
-    def __init__(self, budget: int, clock: Clock) -> None:
+    def __init__(self, budget: int, clock: Clock, closed: Callable[[int], None] = lambda _: None) -> None:
+        """`closed` is told the bytes of every session that has been closed."""
+        self._closed = closed
         self.budget = budget
         self.used = 0
         self.evictions = 0
@@ -111,6 +113,7 @@ class Room:
             self._leaving -= size
             self.used -= size
             self._freed.set()
+            self._closed(size)
 
         lane.close_when_idle(closed)
 
