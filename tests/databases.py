@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -97,19 +97,21 @@ class DatabaseServer:
 
     def kill(self) -> None:
         """kill -9 of every process of it."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self.server.kill()
 
     def freeze(self) -> None:
         """Connections stay open, nothing answers."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """The end of `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # a connection may end at any moment, and its process with it
+                os.kill(pid, number)
 
     def _pids(self) -> list[int]:
         """The server and its children: PostgreSQL has a process for each connection."""

@@ -125,6 +125,7 @@ def test_the_servers_own_tokens_hold_at_every_worker_and_end_with_their_key(serv
     server = serve(workers=2, KANAME_ACCESS__OAUTH__ENABLED="true")
     made = msgspec.json.decode(server.run("key", "create", "-s", "predict:iris", "-s", "read", "--json").out)
     shop = made["info"]["id"], made["key"]
+    until(lambda: {server.predict(key=shop[1]).status_code for _ in range(16)} == {200}, "both workers know the key")
     token = _token(server, shop, scope="predict:iris")
     assert {server.predict(key=token).status_code for _ in range(20)} == {200}
     with server.client(token) as client:
