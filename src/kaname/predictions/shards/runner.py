@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import subprocess
 import sys
 import threading
@@ -11,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
+
+from kaname.storage.sole import Sole
 
 log = structlog.get_logger(__name__)
 LOOK_S = 1.0
@@ -23,8 +23,7 @@ class SinkRunner:
     def __init__(self, command: Sequence[str], lock: Path) -> None:
         """`command` leaves when standard input is closed: when this worker is gone, however it went."""
         self._command = [sys.executable, "-m", "kaname.cli", *command]
-        self._lock = lock
-        self._fd: int | None = None
+        self._sole = Sole(lock)
         self._process: subprocess.Popen[bytes] | None = None
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kaname-sink", daemon=True)
@@ -42,20 +41,9 @@ class SinkRunner:
         pause = 0.0
         while not self._leave.wait(pause):
             pause = LOOK_S
-            if self._leads() and (self._process is None or self._process.poll() is not None):
+            if self._sole.held() and (self._process is None or self._process.poll() is not None):
                 self._begin()
         self._end()
-
-    def _leads(self) -> bool:
-        if self._fd is None:
-            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                return False
-            self._fd = fd
-        return True
 
     def _begin(self) -> None:
         if self._process is not None:
@@ -71,8 +59,7 @@ class SinkRunner:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._fd is not None:
-            os.close(self._fd)
+        self._sole.release()
 
     def _close_input(self) -> None:
         assert self._process is not None
