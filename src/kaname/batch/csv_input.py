@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -94,7 +95,7 @@ class CsvSource:
         a = arrow(PURPOSE)
         ragged: list[BadCell] = []
 
-        def skip(row: object) -> str:
+        def skip(row: _Ragged) -> str:
             ragged.append(_ragged(row))
             return "skip"
 
@@ -218,14 +219,22 @@ def _whole(column: ChunkedArray) -> Array:
     return column.combine_chunks()
 
 
-def _ragged(row: object) -> BadCell:
-    number, found, expected = row.number, row.actual_columns, row.expected_columns  # type: ignore[attr-defined]  # an InvalidRow
+class _Ragged(Protocol):
+    """Arrow's `InvalidRow`."""
+
+    number: int
+    actual_columns: int
+    expected_columns: int
+    text: str
+
+
+def _ragged(row: _Ragged) -> BadCell:
     return BadCell(
-        row=number - 1,
+        row=row.number - 1,
         column=None,
         message="wrong number of cells",
-        found=f"{found}: {columns.shown(str(row.text))}",  # type: ignore[attr-defined]
-        expected=str(expected),
+        found=f"{row.actual_columns}: {columns.shown(str(row.text))}",
+        expected=str(row.expected_columns),
     )
 
 

@@ -14,6 +14,7 @@ from kaname.errors import InvalidInput
 from kaname.predictions.shards.tables import metadata
 from kaname.predictions.shards.types import SHARDS
 from kaname.storage.sql.address import backend_of
+from kaname.storage.sql.explained import explained
 
 WHERE = "record.sql.urls"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -34,7 +35,7 @@ class Shard:
     @contextmanager
     def transaction(self, *, writing: bool = True) -> Iterator[Connection]:
         """Commits at the end. Raises Unavailable when the database cannot be used now."""
-        with self._explained():
+        with explained(self._backend):
             self._prepare()
             with self._backend.engine.connect() as conn:
                 one = conn.begin() if self._backend.is_server else self._backend.begin(conn, writing=writing)
@@ -50,16 +51,6 @@ class Shard:
                     if "models" not in inspect(conn).get_view_names():
                         metadata.create_all(conn, tables=metadata.sorted_tables)
                 self._prepared = True
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            explained = self._backend.explain(error)
-            if explained is None:
-                raise
-            raise explained from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from kaname.errors import Unavailable
 from kaname.storage.sql import journal, upgrade
 from kaname.storage.sql.address import backend_of
+from kaname.storage.sql.explained import explained
 from kaname.storage.sql.replicas import Replicas
 from kaname.storage.sql.types import Backend, Watch
 
@@ -98,7 +99,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database throughout, and delays no writer."""
         self._opened()
-        with self._explained(), self._backend.engine.connect() as conn, self._backend.begin(conn, writing=False):
+        with explained(self._backend), self._backend.engine.connect() as conn, self._backend.begin(conn, writing=False):
             yield conn
 
     @contextmanager
@@ -110,7 +111,7 @@ class Database:
             with self.read() as conn:
                 yield conn
         else:
-            with self._explained(), found[0]:
+            with explained(self._backend), found[0]:
                 yield found[1]
 
     @contextmanager
@@ -120,7 +121,7 @@ class Database:
         Raises Unavailable when others keep the database locked for too long, it cannot be reached, or has no room.
         """
         self._opened()
-        with self._in_turn(), self._explained(), self._backend.engine.connect() as conn:
+        with self._in_turn(), explained(self._backend), self._backend.engine.connect() as conn:
             journal.taken(conn)  # left by a change that was rolled back
             with self._backend.begin(conn, writing=True):
                 yield conn
@@ -133,26 +134,26 @@ class Database:
         """A short transaction beside the writers', which it neither waits for nor delays (but in SQLite, which has one
         writer at a time): for rows that are no part of what the journal tells of."""
         self._opened()
-        with self._explained(), self._backend.engine.connect() as conn, conn.begin():
+        with explained(self._backend), self._backend.engine.connect() as conn, conn.begin():
             yield conn
 
     def revision(self) -> str | None:
         """The schema revision that it has, None before the first; asks without migrating."""
         if self._backend.is_gone():
             return None
-        with self._explained(), self._backend.engine.connect() as conn:
+        with explained(self._backend), self._backend.engine.connect() as conn:
             return upgrade.revision_of(conn)
 
     def migrate(self, revision: str) -> None:
         """Bring the schema to one revision, forward or back; `base`: to no tables. Raises InvalidInput for an unknown
         one. Only before its first other use."""
-        with self._explained():
+        with explained(self._backend):
             upgrade.to_revision(self._backend, revision)
 
     def journal_number(self) -> int:
         """The number of the last committed change: of a file cheap enough to ask every 20 ms on an event loop, of a
         server one round trip."""
-        with self._explained():
+        with explained(self._backend):
             return self._opened().number()
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class Database:
     def _opened(self) -> Watch:
         if self._watch is not None:
             return self._watch
-        with self._opening, self._explained():
+        with self._opening, explained(self._backend):
             if self._watch is None:
                 if not self._create and self._backend.is_gone():
                     raise Unavailable("the database is gone", where=self.place, expected="a copy put back")
@@ -181,14 +182,3 @@ class Database:
             yield
         finally:
             self._writing.release()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what disk, network or another process does to us into an error that says so."""
-        try:
-            yield
-        except Exception as error:
-            explained = self._backend.explain(error)
-            if explained is None:
-                raise
-            raise explained from error
