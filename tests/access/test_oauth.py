@@ -98,6 +98,20 @@ def test_a_key_gets_a_token_that_stands_for_it(server: Server, shop: tuple[str, 
     assert key.limiter(1) > 0
 
 
+def test_a_key_that_the_worker_hears_of_only_now_gets_a_token(server: Server, keys: Keys, clock: ManualClock) -> None:
+    """Whoever makes a key and uses it at once is not told that it is unknown."""
+    known = [server.principals]
+    info, key = keys.create("shop", ["read"], who="t")
+    oauth = OAuth(SETTINGS.oauth, server.signing, lambda header: known[-1].of(header), clock)
+    news = threading.Timer(0.1, lambda: known.append(server.principals))
+    news.start()
+    answer = Asker(Starlette(routes=oauth.routes()))(
+        "POST", "/oauth/token", data={"grant_type": "client_credentials"}, auth=(info.id, key)
+    )
+    news.join()
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_token_is_what_rfc_9068_says(server: Server, shop: tuple[str, str]) -> None:
     """A standard library verifies it by the published metadata and keys alone."""
     token = server.token(shop)
