@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from kaname.call import DROPPED, Answer, Call, Door, Handler, Outcome, Outputs, Principal, as_error, ask, enter
+from kaname.call import (
+    DROPPED,
+    Answer,
+    Call,
+    Door,
+    Handler,
+    Handlers,
+    Outcome,
+    Outputs,
+    Principal,
+    answer_all,
+    as_error,
+    ask,
+    enter,
+)  # fmt: skip
 from kaname.errors import InvalidInput, KanameError, Overloaded
 
 WHO = Principal("k", "tester", may_predict=None, scopes=frozenset())
@@ -241,3 +256,70 @@ def test_cancelling_the_waiter_marks_the_call_gone() -> None:
         assert call.done
 
     asyncio.run(leave())
+
+
+class Runs:
+    """A chain of handlers that can be told of all calls of a run at once, and what it was told."""
+
+    def __init__(self) -> None:
+        self.alone: list[Outcome] = []
+        self.together: list[tuple[list[str], list[int]]] = []
+
+    def chain(self) -> Handlers:
+        return noting(self.alone), None, self._tell
+
+    def _tell(self, calls: Sequence[Call], outputs: Outputs) -> None:
+        assert outputs is OUTPUTS
+        assert all(call.done for call in calls)
+        self.together.append(([call.request_id for call in calls], [call.ended_ns for call in calls]))
+
+
+def run_of(chains: Sequence[Handlers], door: Door) -> list[Call]:
+    """One call of a row for each chain."""
+    return [Call(f"r{i}", WHO, door, rows=1, observers=chain) for i, chain in enumerate(chains)]
+
+
+def test_calls_with_one_chain_are_answered_and_then_told_together() -> None:
+    """Each gets its own rows at its own time; the chain hears of them once, when all are answered."""
+    runs, door, clock = Runs(), Seen(), iter((10, 20, 30))
+    answer_all(run_of([runs.chain()] * 3, door), OUTPUTS, clock.__next__)
+    rows = [(one.start, one.stop) for one in door.outcomes if isinstance(one, Answer)]
+    assert rows == [(0, 1), (1, 2), (2, 3)]
+    assert runs.together == [(["r0", "r1", "r2"], [10, 20, 30])]
+    assert runs.alone == []
+
+
+def test_calls_of_different_chains_end_one_by_one() -> None:
+    """A handler pushed on one of them, or another chain, is not passed over."""
+    runs, pushed, door = Runs(), list[Outcome](), Seen()
+    shared = runs.chain()
+    calls = run_of([shared, shared, Runs().chain()], door)
+    calls[1].back(noting(pushed))
+    answer_all(calls, OUTPUTS, lambda: 1)
+    assert (len(door.outcomes), len(runs.alone), len(pushed), runs.together) == (3, 2, 1, [])
+
+
+def test_a_call_that_has_ended_is_not_answered_again_with_its_run() -> None:
+    """It expired while the run went on: the others are answered, the late outcome is dropped."""
+    runs, door = Runs(), Seen()
+    calls = run_of([runs.chain()] * 3, door)
+    calls[1].fail(Overloaded("too late"))
+    dropped = DROPPED.count
+    answer_all(calls, OUTPUTS, lambda: 1)
+    assert [type(one) for one in door.outcomes] == [Overloaded, Answer, Answer]
+    assert DROPPED.count == dropped + 1
+
+
+def test_a_door_that_fails_keeps_no_other_call_of_its_run_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    """Its fault is logged; the others get their answers and the chain hears of all."""
+    runs, door = Runs(), Seen()
+
+    def broken(call: Call, outcome: Outcome) -> None:
+        raise OSError("no line")
+
+    calls = run_of([runs.chain()] * 3, door)
+    calls[0].door = broken
+    answer_all(calls, OUTPUTS, lambda: 1)
+    assert len(door.outcomes) == 2
+    assert runs.together == [(["r0", "r1", "r2"], [1, 1, 1])]
+    assert "no line" in caplog.text

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -148,8 +148,20 @@ Step = Callable[["Call"], None]
 Handler = Callable[["Call", Outcome], Outcome | None]
 """Receives the outcome on its way back and returns it, or another in its place. None means that the handler
 keeps the call and will end it later itself; the handlers below it then run at that time."""
-Handlers = tuple[Handler, "Handlers"] | None
-"""Handlers in the order in which they run: the first, and those behind it. Calls share the ends of their chains."""
+Together = Callable[[Sequence["Call"], Outputs], None]
+"""Is told of all calls that one run answered, in the order of their rows, at once and behind their doors."""
+
+
+class Observer(NamedTuple):
+    """What sees the end of every call: `each` alone, or `together` all calls that one run answered, where it can."""
+
+    each: Handler
+    together: Together | None = None
+
+
+Handlers = tuple[Handler, "Handlers", Together | None] | None
+"""Handlers in the order in which they run: the first, and those behind it. Calls share the ends of their chains. The
+third is all that the chain does to calls that one run answered, where it can be done to many of them at once."""
 Door = Callable[["Call", Outcome], None]
 
 
@@ -227,7 +239,7 @@ class Call:
 
     def back(self, handler: Handler) -> None:
         """Run `handler` with the outcome when the call ends, before the handlers pushed earlier."""
-        self._handlers = (handler, self._handlers)
+        self._handlers = (handler, self._handlers, None)
 
     def answer(self, outputs: Outputs, start: int, stop: int | None) -> None:
         """End the call with rows `start` to `stop` of `outputs`."""
@@ -248,7 +260,7 @@ class Call:
                 except Exception:
                     LOG.exception("the door failed to deliver the answer of request %s", self.request_id)
                 return
-            handler, self._handlers = handlers
+            handler, self._handlers, _ = handlers
             try:
                 kept = handler(self, outcome)
             except Exception as error:  # noqa: BLE001  (the guard: a handler's fault fails its own call only)
@@ -258,6 +270,36 @@ class Call:
                 return
             outcome = kept
         DROPPED.count += 1
+
+
+def answer_all(calls: Sequence[Call], outputs: Outputs, now_ns: Callable[[], int]) -> None:
+    """End the calls of one run, each with its rows of `outputs`, which lie in the order of the calls.
+
+    Calls that share a chain of handlers (the usual case: those of one version) are answered first and then handed to
+    the chain together; others end one by one.
+    """
+    chain = calls[0]._handlers
+    together = None if chain is None else chain[2]
+    for call in calls:
+        if call._handlers is not chain or call.done:
+            together = None
+            break
+    start = 0
+    for call in calls:
+        stop = start + call.rows
+        if together is None:
+            call.end(Answer(outputs, start, stop))
+        else:
+            call.ended_ns = now_ns()
+            call._handlers = None
+            call.done = True
+            try:
+                call.door(call, Answer(outputs, start, stop))
+            except Exception:
+                LOG.exception("the door failed to deliver the answer of request %s", call.request_id)
+        start = stop
+    if together is not None:
+        together(calls, outputs)
 
 
 def as_error(error: BaseException) -> KanameError:

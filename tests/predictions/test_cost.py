@@ -22,7 +22,7 @@ def test_recording_costs_the_loop_under_a_microsecond_and_the_thread_a_few(tmp_p
     """The best of twenty rounds of 600 single-row calls: handler below 1 µs, encoding below 4 µs per event."""
     writer = LmdbWriter(tmp_path, 0, SystemClock())
     recorder = Recorder(writer, SystemClock())
-    handle = recorder.handler(TARGET, FLOWERS, Recording())
+    handle = recorder.observer(TARGET, FLOWERS, Recording()).each
     runs = [flower_run(16) for _ in range(40)]
     calls = [table_call(f"{i:028}", [[1.0, 2.0, "red"]]) for i in range(600)]
     answers = [Answer(runs[i // 16], i % 16, i % 16 + 1) for i in range(600)]

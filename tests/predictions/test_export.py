@@ -81,10 +81,10 @@ def test_nested_values_digests_and_redacted_ones(tmp_path: Path) -> None:
 def test_models_with_different_columns_share_a_file_or_are_chosen(tmp_path: Path) -> None:
     """Without a filter every model's columns are there, null for the others; with one only its own."""
     with recording(tmp_path) as recorder:
-        recorder.handler(TARGET, FLOWERS, Recording())(table_call("f", [[1.0, 2.0, "red"]]), answer())
+        recorder.observer(TARGET, FLOWERS, Recording()).each(table_call("f", [[1.0, 2.0, "red"]]), answer())
         images = type(TARGET)(model="images", model_id=8, version="1", version_id=22)
         call = tensor_call("i", np.zeros((1, 2), np.uint8), np.array([b"c"], dtype=object))
-        recorder.handler(images, IMAGES, Recording())(call, Answer(Outputs((np.ones((1, 2), np.float32),)), 0, 1))
+        recorder.observer(images, IMAGES, Recording()).each(call, Answer(Outputs((np.ones((1, 2), np.float32),)), 0, 1))
     rows = {row["request_id"]: row for row in exported(tmp_path).to_pylist()}
     assert rows["f"]["input.image"] is None
     assert rows["i"]["input.length"] is None

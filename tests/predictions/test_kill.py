@@ -28,7 +28,7 @@ def door(call, outcome):
 async def main():
     recorder = Recorder(LmdbWriter(Path(sys.argv[1]), 0, SystemClock()), SystemClock(), commit_ms=10.0)
     recorder.start(asyncio.get_running_loop())
-    handle = recorder.handler(TARGET, FLOWERS, Recording(policy=sys.argv[2]))
+    handle = recorder.observer(TARGET, FLOWERS, Recording(policy=sys.argv[2])).each
     number = int(sys.argv[3])
     while True:
         for _ in range(10):

@@ -90,7 +90,7 @@ def test_follow_returns_each_event_once(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         with recording(tmp_path) as recorder:
-            handle = recorder.handler(TARGET, FLOWERS, Recording())
+            handle = recorder.observer(TARGET, FLOWERS, Recording()).each
             more = open_reader(tmp_path).follow()
             seen: list[Prediction] = []
             for i in range(5):
@@ -150,7 +150,7 @@ def test_deletion_beside_a_running_owner_is_carried_out_by_it(tmp_path: Path) ->
         log = LmdbReader(tmp_path)
         orders = OrderedErasures(tmp_path, 0, log, SystemClock())
         with recording(tmp_path, housekeeping=orders) as recorder:
-            handle = recorder.handler(TARGET, FLOWERS, Recording())
+            handle = recorder.observer(TARGET, FLOWERS, Recording()).each
             for call, outcome in calls(50):
                 handle(call, outcome)
             await until(lambda: recorder.counts.recorded == 50)
@@ -249,7 +249,7 @@ def test_reading_is_not_disturbed_by_a_writer(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         with recording(tmp_path, commit_ms=1.0) as recorder:
-            handle = recorder.handler(TARGET, FLOWERS, Recording())
+            handle = recorder.observer(TARGET, FLOWERS, Recording()).each
             reader = open_reader(tmp_path)
             ends = time.monotonic() + 0.5
             number = 0

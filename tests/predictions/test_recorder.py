@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from kaname.call import DROPPED, Answer, Call, Outcome, Row
+from kaname.call import DROPPED, Answer, Call, Outcome, Outputs, Row
 from kaname.clock import Clock, ManualClock, SystemClock
 from kaname.errors import Overloaded, RateLimited, Unavailable
 from kaname.predictions.recorder import Recorder
@@ -85,7 +86,7 @@ def recorded(folder: Path) -> list[str]:
 def test_answers_refusals_and_the_end_of_the_process_are_recorded(tmp_path: Path) -> None:
     """What was handed over before `stop` is on disk after it, of several versions, with nothing dropped."""
     with recording(tmp_path) as recorder:
-        handlers = [recorder.handler(TARGET, FLOWERS, Recording()) for _ in range(3)]
+        handlers = [recorder.observer(TARGET, FLOWERS, Recording()).each for _ in range(3)]
         run = flower_run(300)
         for i in range(300):
             outcome: Outcome = RateLimited("no") if i % 10 == 9 else answer(1, i, run)
@@ -102,7 +103,10 @@ def test_a_model_that_is_not_recorded_leaves_nothing(tmp_path: Path) -> None:
     """With `enabled: false` the handler returns the outcome and nothing reaches the log."""
     with recording(tmp_path) as recorder:
         outcome = answer()
-        assert recorder.handler(TARGET, FLOWERS, Recording(enabled=False))(table_call("x", [ROW]), outcome) is outcome
+        assert (
+            recorder.observer(TARGET, FLOWERS, Recording(enabled=False)).each(table_call("x", [ROW]), outcome)
+            is outcome
+        )
     assert recorded(tmp_path) == []
 
 
@@ -112,7 +116,7 @@ def test_commits_are_reported_and_a_lonely_event_is_written_soon(tmp_path: Path)
 
     async def scenario() -> None:
         with recording(tmp_path, on_commit=lambda *found: commits.append(found)) as recorder:
-            handle = recorder.handler(TARGET, FLOWERS, Recording())
+            handle = recorder.observer(TARGET, FLOWERS, Recording()).each
             for i in range(3):
                 handle(table_call(str(i), [ROW]), answer())
                 await until(lambda: recorder.counts.recorded == i + 1, 2.0)  # noqa: B023
@@ -127,7 +131,7 @@ def test_drop_counts_what_the_full_buffer_cannot_take(tmp_path: Path, valve: Val
 
     async def scenario() -> None:
         recorder = start(valve, buffer_bytes=50_000)
-        handle = recorder.handler(TARGET, FLOWERS, Recording(policy="drop"))
+        handle = recorder.observer(TARGET, FLOWERS, Recording(policy="drop")).each
         valve.gate.clear()
         for i in range(500):
             outcome = answer()
@@ -150,7 +154,7 @@ def test_sample_keeps_its_share_once_the_buffer_is_half_full(tmp_path: Path, val
 
     async def scenario() -> None:
         recorder = start(valve, buffer_bytes=200_000)
-        handle = recorder.handler(TARGET, FLOWERS, Recording(policy="sample", sample=0.25))
+        handle = recorder.observer(TARGET, FLOWERS, Recording(policy="sample", sample=0.25)).each
         valve.gate.clear()
         half = 0
         while not recorder.counts.sampled_out:
@@ -173,7 +177,7 @@ def test_block_lets_no_answer_go_before_its_commit(tmp_path: Path, valve: Valve)
 
     async def scenario() -> None:
         recorder = start(valve)
-        handle = recorder.handler(TARGET, FLOWERS, Recording(policy="block"))
+        handle = recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each
         answered: list[str] = []
         valve.gate.clear()
         for i in range(50):
@@ -197,7 +201,7 @@ def test_block_fails_at_the_deadline_while_the_disk_refuses_and_recovers(tmp_pat
 
     async def scenario() -> None:
         recorder = start(valve)
-        handle = recorder.handler(TARGET, FLOWERS, Recording(policy="block"))
+        handle = recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each
         outcomes: dict[str, Outcome] = {}
         dropped = DROPPED.count
 
@@ -231,7 +235,7 @@ def test_block_refuses_at_once_when_the_buffer_is_full(valve: Valve) -> None:
 
     async def scenario() -> None:
         recorder = start(valve, buffer_bytes=10_000)
-        handle = recorder.handler(TARGET, FLOWERS, Recording(policy="block"))
+        handle = recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each
         valve.gate.clear()
         found = [handle(table_call(str(i), [ROW]), answer()) for i in range(100)]
         held = found.count(None)
@@ -251,7 +255,7 @@ def test_other_policies_answer_while_the_disk_refuses_and_it_is_said_once_a_minu
     async def scenario() -> None:
         clock = ManualClock()
         recorder = start(valve, clock)
-        handle = recorder.handler(TARGET, FLOWERS, Recording())
+        handle = recorder.observer(TARGET, FLOWERS, Recording()).each
         valve.refuse = True
         with capture_logs() as lines:
             outcome = answer()
@@ -277,7 +281,7 @@ def test_stop_gives_up_on_a_dead_disk_and_fails_who_waits(valve: Valve) -> None:
         recorder = start(valve)
         outcomes: list[Outcome] = []
         call = table_call("x", [ROW], door=lambda _, outcome: outcomes.append(outcome))
-        call.back(recorder.handler(TARGET, FLOWERS, Recording(policy="block")))
+        call.back(recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each)
         valve.refuse = True
         call.end(answer())
         await until(lambda: recorder.counts.failures >= 1)
@@ -299,14 +303,14 @@ def test_what_no_log_can_hold_is_counted_and_does_not_end_the_thread(tmp_path: P
             endless = msgspec.structs.replace(TARGET, model="m" * 600)
             outcomes: list[Outcome] = []
             call = table_call("x", [ROW], door=lambda _, outcome: outcomes.append(outcome))
-            call.back(recorder.handler(endless, FLOWERS, Recording(policy="block")))
+            call.back(recorder.observer(endless, FLOWERS, Recording(policy="block")).each)
             with capture_logs() as lines:
                 call.end(answer())
                 await until(lambda: len(outcomes) == 1)
             assert isinstance(outcomes[0], Unavailable)
             assert lines[0]["model"] == "m" * 600
             assert recorder.counts.lost == 1
-            recorder.handler(TARGET, FLOWERS, Recording())(table_call("good", [ROW]), answer())
+            recorder.observer(TARGET, FLOWERS, Recording()).each(table_call("good", [ROW]), answer())
         assert recorded(tmp_path) == ["good"]
 
     asyncio.run(scenario())
@@ -317,9 +321,9 @@ def test_lanes_of_retired_versions_go_after_their_events(tmp_path: Path) -> None
 
     async def scenario() -> None:
         with recording(tmp_path) as recorder:
-            kept = recorder.handler(TARGET, FLOWERS, Recording())
+            kept = recorder.observer(TARGET, FLOWERS, Recording()).each
             for i in range(20):
-                recorder.handler(TARGET, FLOWERS, Recording())(table_call(f"{i:02}", [ROW]), answer())
+                recorder.observer(TARGET, FLOWERS, Recording()).each(table_call(f"{i:02}", [ROW]), answer())
             gc.collect()
             await until(lambda: recorder.counts.recorded == 20)
             await until(lambda: len(recorder._lanes) == 1)
@@ -334,7 +338,7 @@ def test_a_fault_of_a_door_stays_with_its_call(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         with recording(tmp_path) as recorder:
-            handle = recorder.handler(TARGET, FLOWERS, Recording(policy="block"))
+            handle = recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each
             answered: list[str] = []
 
             def broken(_: Call, __: Outcome) -> None:
@@ -362,10 +366,56 @@ def test_handlers_below_the_recorder_run_when_a_held_call_goes_on(tmp_path: Path
                 return outcome
 
             call.back(below)
-            call.back(recorder.handler(TARGET, FLOWERS, Recording(policy="block")))
+            call.back(recorder.observer(TARGET, FLOWERS, Recording(policy="block")).each)
             call.end(answer())
             assert seen == []
             await until(lambda: call.done)
         assert len(seen) == 1
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("celled", [True, False], ids=["cells", "tables"])
+def test_calls_of_a_run_are_recorded_together_as_they_are_alone(tmp_path: Path, *, celled: bool) -> None:
+    """Rows, values, ends and order are the same, in one call of the recorder."""
+    tables = [[[1.0, 2.0, 0.0]], [[3.0, 4.0, 1.0], [5.0, 6.0, 0.0]], [[7.0, 8.0, 1.0]]]
+    outputs = flower_run(4)
+    if celled:
+        outputs = Outputs(outputs.tensors, np.array([row for table in tables for row in table]))
+    for folder in ("together", "alone"):
+        calls = [table_call(f"r{i}", table, started_ns=1_000 * i) for i, table in enumerate(tables)]
+        with recording(tmp_path / folder) as recorder:
+            observer = recorder.observer(TARGET, FLOWERS, Recording())
+            for call in calls:
+                call.ended_ns = call.started_ns + 500_000
+            if folder == "together":
+                assert observer.together is not None
+                observer.together(calls, outputs)
+            else:
+                for call, start, stop in zip(calls, (0, 1, 3), (1, 3, 4), strict=True):
+                    observer.each(call, Answer(outputs, start, stop))
+        assert recorder.counts.recorded == 3
+    together, alone = (
+        [msgspec.structs.replace(one, latency_us=0, time_us=0) for one in open_reader(tmp_path / folder).tail()]
+        for folder in ("together", "alone")
+    )
+    assert together == alone
+    assert [len(one.inputs["length"]) for one in together] == [1, 2, 1]
+
+
+def test_what_needs_a_look_at_each_call_is_not_recorded_together(tmp_path: Path) -> None:
+    """A blocking record holds each call, a sampling one chooses among them."""
+    with recording(tmp_path) as recorder:
+        for how in (Recording(policy="block"), Recording(policy="sample")):
+            assert recorder.observer(TARGET, FLOWERS, how).together is None
+
+
+def test_a_run_is_dropped_whole_when_the_buffer_is_full(tmp_path: Path) -> None:
+    """Each of its calls is counted."""
+    with recording(tmp_path, buffer_bytes=1) as recorder:
+        together = recorder.observer(TARGET, FLOWERS, Recording(policy="drop")).together
+        assert together is not None
+        for _ in range(2):  # the second comes before the thread has written the first, or after: both are accounted for
+            together([table_call(f"r{i}", [ROW]) for i in range(3)], flower_run(3))
+    counts = recorder.counts
+    assert counts.recorded + counts.dropped == 6

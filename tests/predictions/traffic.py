@@ -122,7 +122,7 @@ def recording(folder: Path, **options: Any) -> Iterator[Recorder]:
 def record(folder: Path, calls: Sequence[tuple[Call, Outcome]], how: Recording, signature: Signature = FLOWERS) -> None:
     """Record calls and stop."""
     with recording(folder) as recorder:
-        handle = recorder.handler(TARGET, signature, how)
+        handle = recorder.observer(TARGET, signature, how).each
         for call, outcome in calls:
             assert handle(call, outcome) is outcome
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from kaname.call import Answer, Call, Outcome, Outputs, as_error
+from kaname.call import Answer, Call, Outcome, Outputs, answer_all, as_error
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
 from kaname.inference.crew import Crew
@@ -282,11 +282,7 @@ class Lane:
             if len(calls) == 1:
                 calls[0].end(Answer(result, 0, None))
                 return
-            start = 0
-            for call in calls:
-                stop = start + call.rows
-                call.end(Answer(result, start, stop))
-                start = stop
+            answer_all(calls, result, self._clock.monotonic_ns)
             return
         assert result is not None
         for call, own in zip(calls, result, strict=True):

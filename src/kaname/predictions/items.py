@@ -29,3 +29,17 @@ def item_of(call: Call, outcome: Outcome, ended_ns: int) -> Item:
         call.request_id, call.started_ns, ended_ns, call.rows, call.principal.key_id, call.table, call.tensors,
         outcome, 0, None,
     )  # fmt: skip
+
+
+def run_items(calls: Sequence[Call], run: Outputs) -> list[Item]:
+    """The same of all calls that one run answered, in the order of their rows."""
+    items: list[Item] = []
+    start, celled = 0, run.cells is not None
+    for call in calls:
+        stop = start + call.rows
+        items.append((
+            call.request_id, call.started_ns, call.ended_ns, call.rows, call.principal.key_id,
+            None if celled else call.table, call.tensors, run, start, stop,
+        ))  # fmt: skip
+        start = stop
+    return items

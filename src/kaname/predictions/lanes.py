@@ -8,13 +8,13 @@ can take the lists without a lock.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from kaname.call import Call, Handler, Outcome
+from kaname.call import Call, Handler, Observer, Outcome, Outputs, Together
 from kaname.clock import Clock
 from kaname.errors import Overloaded
 from kaname.predictions.encoding import Source
-from kaname.predictions.items import Item, item_of
+from kaname.predictions.items import Item, item_of, run_items
 from kaname.settings import Recording
 from kaname.signature import Signature
 from kaname.tensors import Tensor
@@ -92,7 +92,7 @@ class Lane:
         return taken, held
 
 
-def handler_of(
+def observer_of(
     lane: Lane,
     signature: Signature,
     recording: Recording,
@@ -100,16 +100,17 @@ def handler_of(
     counts: Counts,
     clock: Clock,
     wake: Callable[[], None],
-) -> Handler:
-    """The handler that fills `lane` under the policy of `recording`."""
+) -> Observer:
+    """What fills `lane` under the policy of `recording`; which calls to keep or to hold is decided for each alone."""
     per_row = CELL_BYTES * (len(signature.columns) + len(signature.outputs))
     record = _recording(lane, per_row, buffer, counts, clock, wake)
-    return _sampling(record, recording.sample, buffer, counts) if recording.policy == "sample" else record
+    if recording.policy == "sample":
+        return Observer(_sampling(record, recording.sample, buffer, counts))
+    return Observer(record, None if lane.blocking else _recording_runs(lane, per_row, buffer, counts, wake))
 
 
-def not_recorded(_: Call, outcome: Outcome) -> Outcome:
-    """The handler of a model that is not recorded."""
-    return outcome
+NOT_RECORDED = Observer(lambda _, outcome: outcome, lambda _calls, _outputs: None)
+"""Of a model that is not recorded."""
 
 
 def _recording(
@@ -125,9 +126,6 @@ def _recording(
     row_bytes = CALL_BYTES + per_row
     now, limit = clock.monotonic_ns, buffer.limit
 
-    def size(call: Call) -> int:
-        return CALL_BYTES + per_row * call.rows + (0 if call.tensors is None else _tensor_bytes(call.tensors))
-
     def record(call: Call, outcome: Outcome) -> Outcome | None:
         queued = buffer.queued
         if queued - buffer.written >= limit or (blocking and buffer.closed):
@@ -136,7 +134,7 @@ def _recording(
                 return Overloaded("the prediction record does not keep up with traffic", retry_after_s=1.0)
             counts.dropped += 1
             return outcome
-        buffer.queued = queued + (row_bytes if call.rows == 1 and call.tensors is None else size(call))
+        buffer.queued = queued + (row_bytes if call.rows == 1 and call.tensors is None else _size_of(call, per_row))
         ended_ns = now()
         if blocking:
             hold((call, outcome))
@@ -148,6 +146,25 @@ def _recording(
         return None if blocking else outcome
 
     return record
+
+
+def _recording_runs(lane: Lane, per_row: int, buffer: Buffer, counts: Counts, wake: Callable[[], None]) -> Together:
+    """The same for all calls of a run at a time."""
+    pending, limit, row_bytes = lane.pending, buffer.limit, CALL_BYTES + per_row
+
+    def together(calls: Sequence[Call], run: Outputs) -> None:
+        queued = buffer.queued
+        if queued - buffer.written >= limit:
+            counts.dropped += len(calls)
+            return
+        for call in calls:
+            queued += row_bytes if call.rows == 1 and call.tensors is None else _size_of(call, per_row)
+        buffer.queued = queued
+        pending.extend(run_items(calls, run))
+        if buffer.asleep:
+            wake()
+
+    return together
 
 
 def _sampling(record: Handler, share: float, buffer: Buffer, counts: Counts) -> Handler:
@@ -165,6 +182,11 @@ def _sampling(record: Handler, share: float, buffer: Buffer, counts: Counts) -> 
         return record(call, outcome)
 
     return sample
+
+
+def _size_of(call: Call, per_row: int) -> int:
+    """An estimate of the bytes that a call holds while it waits."""
+    return CALL_BYTES + per_row * call.rows + (0 if call.tensors is None else _tensor_bytes(call.tensors))
 
 
 def _tensor_bytes(tensors: tuple[Tensor, ...]) -> int:

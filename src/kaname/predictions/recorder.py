@@ -16,12 +16,12 @@ from functools import partial
 
 import structlog
 
-from kaname.call import Call, Handler, Outcome, Target
+from kaname.call import Call, Observer, Outcome, Target
 from kaname.clock import Clock
 from kaname.errors import Unavailable
 from kaname.predictions.encoding import Encoded, Source, encode
 from kaname.predictions.items import Item
-from kaname.predictions.lanes import Buffer, Counts, Held, Lane, handler_of, not_recorded
+from kaname.predictions.lanes import NOT_RECORDED, Buffer, Counts, Held, Lane, observer_of
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -74,19 +74,19 @@ class Recorder:
 
     # --- on the event loop ----------------------------------------------------------------------------------
 
-    def handler(self, target: Target, signature: Signature, recording: Recording) -> Handler:
-        """The handler that records the calls of one version; build it once per snapshot and push it per call.
+    def observer(self, target: Target, signature: Signature, recording: Recording) -> Observer:
+        """What records the calls of one version; build it once per snapshot and push it per call.
 
         It takes any outcome, so that refused and failed requests are recorded too. Under `block` it keeps the
         call and ends it after its event is on disk.
         """
         if not recording.enabled:
-            return not_recorded
+            return NOT_RECORDED
         lane = Lane(Source(target, signature, recording), blocking=recording.policy == "block")
-        handler = handler_of(lane, signature, recording, self._buffer, self.counts, self._clock, self._rouse)
-        lane.handler = weakref.ref(handler)
+        observer = observer_of(lane, signature, recording, self._buffer, self.counts, self._clock, self._rouse)
+        lane.handler = weakref.ref(observer.each)
         self._lanes.append(lane)
-        return handler
+        return observer
 
     def _rouse(self) -> None:
         self._buffer.asleep = False

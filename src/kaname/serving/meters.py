@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from kaname.call import Answer, Call, Outcome, Target
+from kaname.call import Answer, Call, Observer, Outcome, Outputs, Target
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.inference.lane import Ran
 from kaname.inference.room import Room
-from kaname.serving.predict import Meter
 from kaname.telemetry.metrics import LATENCY_S, ROWS, Counter, Metrics
 
 
@@ -48,10 +47,11 @@ class VersionMeters:
         """Requests that failed, by this worker's count."""
         return sum(counter.value for counter in self._errors.values())
 
-    def meter(self, clock: Clock) -> Meter:
-        """The handler that counts every ended call; about 0.5 µs for one that was answered."""
+    def meter(self, clock: Clock) -> Observer:
+        """What counts every ended call; about 0.5 µs for one that was answered, half of it among others of a run."""
         ok, rows, latency = self.requests.cell, self.rows.cell, self.latency.cells
         bounds, sum_at = self.latency.bounds, self.latency.sum_at
+        bounds_ns = [int(bound * 1e9) for bound in bounds]
         monotonic_ns = clock.monotonic_ns
 
         def meter(call: Call, outcome: Outcome) -> Outcome:
@@ -70,7 +70,18 @@ class VersionMeters:
                 self.failed_s.add(seconds)
             return outcome
 
-        return meter
+        def together(calls: Sequence[Call], _: Outputs) -> None:
+            total = counted = 0
+            for call in calls:
+                took = call.ended_ns - call.started_ns
+                latency[bisect_left(bounds_ns, took)] += 1
+                total += took
+                counted += call.rows
+            ok[0] += len(calls)
+            rows[0] += counted
+            latency[sum_at] += total / 1e9
+
+        return Observer(meter, together)
 
     def ran(self, clock: Clock) -> Ran:
         """What the lane tells of every run."""

@@ -11,7 +11,7 @@ from kaname.access.buckets import Buckets
 from kaname.access.certificates import ClientCertificates
 from kaname.access.lease import TokenCheck
 from kaname.access.principals import Principals
-from kaname.call import Handler, Principal, Target
+from kaname.call import Observer, Principal, Target
 from kaname.clock import Clock
 from kaname.ids import IdSource
 from kaname.inference.cache.fleet import Remote
@@ -49,10 +49,10 @@ SWITCH_S = 10.0
 
 
 class Record(Protocol):
-    """Makes the handler that records one version's calls (`predictions.recorder.Recorder`)."""
+    """Makes what records one version's calls (`predictions.recorder.Recorder`)."""
 
-    def handler(self, target: Target, signature: Signature, recording: Recording) -> Handler:
-        """The handler to push on every call of the version."""
+    def observer(self, target: Target, signature: Signature, recording: Recording) -> Observer:
+        """What sees the end of every call of the version."""
 
 
 class Progress(Protocol):
@@ -332,12 +332,12 @@ class Node:
         best_rows = batch_rows(info.profile, config)
         return self._turnstiles.of(resident, config.limits, best_rows, slow=self._is_slow(info, best_rows))
 
-    def record_handler(self, info: VersionInfo) -> Handler | None:
-        """The handler that records calls of the version, or None when nothing is recorded."""
+    def recorder_of(self, info: VersionInfo) -> Observer | None:
+        """What records calls of the version, or None when nothing is recorded."""
         recording = self.config_of(info).record
         if self._record is None or not recording.enabled:
             return None
-        return self._record.handler(target_of(info), info.signature, recording)
+        return self._record.observer(target_of(info), info.signature, recording)
 
     # --- lanes ------------------------------------------------------------------------------------------
 

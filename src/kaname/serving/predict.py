@@ -10,30 +10,43 @@ Later capabilities add steps between `admit` and `infer` (route, assemble) and h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from kaname.call import Call, Handler, Handlers, Outcome, Principal, Step
+from kaname.call import Call, Handler, Handlers, Observer, Outcome, Outputs, Principal, Step, Together
 from kaname.errors import KanameError, Overloaded, RateLimited
 from kaname.inference.residency import Residency
 from kaname.inference.resident import Resident
 from kaname.inference.turnstile import Turnstile
 from kaname.settings import Limits
 
-Meter = Handler
-"""Counts every ended call and returns its outcome as it is."""
 Full = Callable[[Principal], KanameError | None]
 """Why a request that comes now is refused; None when it may come in."""
 Take = Callable[[int], float]
 """A token bucket: takes rows, returns the seconds to wait (0.0: granted); negative rows are given back."""
 
 
-def observe(meter: Meter, record: Handler | None, last: Handler | None = None) -> Handlers:
+def observe(meter: Observer, record: Observer | None, last: Handler | None = None) -> Handlers:
     """Meter every outcome after handing it to the record, which may keep it until it is on disk; `last` comes behind.
 
     Not a step but the handlers that a call is born with: a body that cannot be read is counted and recorded, too.
     """
-    metered = (meter, None if last is None else (last, None))
-    return metered if record is None else (record, metered)
+    metered: Handlers = (meter.each, None, meter.together)
+    if last is not None:
+        metered = (meter.each, (last, None, None), None)
+    if record is None:
+        return metered
+    return record.each, metered, None if last is not None else _both(record.together, meter.together)
+
+
+def _both(first: Together | None, second: Together | None) -> Together | None:
+    if first is None or second is None:
+        return None
+
+    def together(calls: Sequence[Call], outputs: Outputs) -> None:
+        first(calls, outputs)
+        second(calls, outputs)
+
+    return together
 
 
 class Admission:

@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from kaname.call import Handler, Principal
+from kaname.call import Observer, Principal
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.ids import IdSource
@@ -73,7 +73,7 @@ class Facts(Protocol):
     def admission_of(self, info: VersionInfo) -> Admission: ...
     def cache_of(self, info: VersionInfo) -> ResultCache | None: ...
     def turnstile_of(self, info: VersionInfo, resident: Resident) -> Turnstile | None: ...
-    def record_handler(self, info: VersionInfo) -> Handler | None: ...
+    def recorder_of(self, info: VersionInfo) -> Observer | None: ...
     @property
     def principal_of(self) -> PrincipalOf: ...
 
@@ -219,5 +219,5 @@ class Router:
         if cache is not None:
             steps = cache.step(info, steps)  # what was answered before is answered under overload, too
         instead = value_handler(info, config.overload_value) if config.overload == "value" else None
-        observers = observe(meters.meter(facts.clock), facts.record_handler(info), instead)
+        observers = observe(meters.meter(facts.clock), facts.recorder_of(info), instead)
         return Path(observers, facts.admission_of(info).step(steps), full)

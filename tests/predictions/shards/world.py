@@ -31,7 +31,7 @@ def target(model_id: int, name: str = "flowers") -> Target:
 def write(folder: Path, ids: Sequence[str], to: Target, outcome: Outcome | None = None) -> None:
     """Record a request per id."""
     with recording(folder) as recorder:
-        handle = recorder.handler(to, FLOWERS, Recording())
+        handle = recorder.observer(to, FLOWERS, Recording()).each
         for request_id in ids:
             handle(table_call(request_id, [[float(len(request_id)), None, "red"]]), outcome or answer())
 
