@@ -1,93 +1,119 @@
-"""Answers of `POST …/predict`, written from templates built once per version."""
+"""Answers of `POST …/predict`: one Struct per version holds what an answer says and is written in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kaname.call import Answer, Call, Outputs
 from kaname.serving.json_rows import ONE
-from kaname.signature import Label, OutputSpec, Signature
+from kaname.signature import OutputSpec, Signature
 
-_encode = msgspec.json.encode
-Part = Callable[[Answer, int], str]
-"""The JSON of one row: the answer and the row's position in the run."""
+_encode = msgspec.json.Encoder().encode
+Row = tuple[Any, Any, Any]
+"""What is said of a row: the prediction, the confidence, the probabilities (UNSET where the model gives none)."""
+Reader = Callable[[Answer, int], Row]
+"""The row at a position of the run."""
+_UNSET = msgspec.UNSET
 
 
-def _text(value: object) -> str:
-    return _encode(value).decode()
+class _One(msgspec.Struct, gc=False):
+    """The answer to a single request."""
+
+    prediction: Any
+    confidence: Any
+    probabilities: Any
+    model: msgspec.Raw
+    version: msgspec.Raw
+    request_id: str
+    latency_ms: float
 
 
-def _readable(value: Any) -> Any:
-    """Texts instead of bytes, which JSON would have in base64."""
-    if isinstance(value, list):
-        return [_readable(one) for one in value]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+class _Item(msgspec.Struct, gc=False):
+    """A row of the answer to many."""
+
+    prediction: Any
+    confidence: Any
+    probabilities: Any
+
+
+class _Many(msgspec.Struct, gc=False):
+    """The answer to a request of many rows."""
+
+    predictions: list[_Item]
+    model: msgspec.Raw
+    version: msgspec.Raw
+    request_id: str
+    latency_ms: float
 
 
 class JsonOutput:
     """Renders the answers of one version of one model."""
 
     def __init__(self, signature: Signature, model: str, version: str) -> None:
-        self._row = _row_part(signature)
-        self._batched = signature.batched
-        self._tail = f',"model":{_text(model)},"version":{_text(version)},"request_id":"'
+        self._row = _reader(signature)
+        self._model = msgspec.Raw(_encode(model))
+        self._version = msgspec.Raw(_encode(version))
 
     def render(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
         """Header lines, and the body: `prediction`, `confidence`, `probabilities` of a single request, or
         `predictions` of many."""
-        row = self._row
+        row, request_id, start, latency_ms = self._row, call.request_id, answer.start, latency_ns // 1000 / 1000
+        said: _One | _Many
         if call.form is ONE:
-            part = row(answer, answer.start)
+            said = _One(*row(answer, start), self._model, self._version, request_id, latency_ms)
         else:
-            rows = ",".join([f"{{{row(answer, answer.start + i)}}}" for i in range(call.rows)])
-            part = f'"predictions":[{rows}]'
-        request_id = call.request_id
-        body = f'{{{part}{self._tail}{request_id}","latency_ms":{latency_ns / 1e6:.3f}}}'
-        return f"content-type: application/json\r\nx-request-id: {request_id}\r\n".encode(), body.encode()
+            items = [_Item(*row(answer, at)) for at in range(start, start + call.rows)]
+            said = _Many(items, self._model, self._version, request_id, latency_ms)
+        body = _encode(said)
+        return f"content-type: application/json\r\nx-request-id: {request_id}\r\n".encode(), body
 
 
-def _row_part(signature: Signature) -> Part:
+def _reader(signature: Signature) -> Reader:
     if signature.task == "classification" and signature.labels:
         probabilities = signature.output_of("probabilities")
         label = signature.output_of("label")
         if probabilities is not None:
             return _classified(signature, probabilities, label)
         if label is not None:
-            return _labelled(signature, label)
+            return _labelled(label)
     if signature.task == "regression":
         value = signature.output_of("value")
         if value is not None and signature.outputs[value].shape[1:] in ((), (1,)):
-            return _regressed(value)
+            return _regressed(value, flat=len(signature.outputs[value].shape) == 1)
     return _others(signature)
 
 
-def _classified(signature: Signature, probabilities: int, label: int | None) -> Part:
-    names = [str(name) for name in signature.labels]
-    shares = '"probabilities":{' + ",".join(f"{_escaped(_text(name))}:%s" for name in names) + "}"
-    predicted = [f'"prediction":{_text(name)},"confidence":' for name in signature.labels]
-    by_value: dict[object, str] = dict(zip(signature.labels, predicted, strict=True))
-    by_value |= {name.encode(): by_value[name] for name in signature.labels if isinstance(name, str)}
+def _classified(signature: Signature, probabilities: int, label: int | None) -> Reader:
+    labels = signature.labels
+    shares = _shares([str(name) for name in labels])
+    by_value: dict[object, object] = dict(zip(labels, labels, strict=True))
+    by_value |= {name.encode(): name for name in labels if isinstance(name, str)}
     flat = label is not None and len(signature.outputs[label].shape) == 1
 
-    def render(outputs: Outputs) -> list[str]:
-        rows, texts = outputs.as_list(probabilities), outputs.as_texts(probabilities)
-        labels = rows if label is None else outputs.as_list(label)
-        parts = []
-        for values, text, value in zip(rows, texts, labels, strict=True):
-            numbers = text.split(",")
-            best = values.index(max(values))
-            head = None if label is None else by_value.get(value if flat else _key(value))
-            parts.append(f"{head or predicted[best]}{numbers[best]},{shares % tuple(numbers)}")
-        return parts
+    def row(answer: Answer, at: int) -> Row:
+        outputs = answer.outputs
+        values = outputs.as_list(probabilities)[at]
+        best = max(values)
+        if label is None:
+            found = None
+        else:
+            value = outputs.as_list(label)[at]
+            found = by_value.get(value if flat else _key(value))
+        return labels[values.index(best)] if found is None else found, best, shares(*values)
 
-    return lambda answer, row: answer.outputs.rendered(render)[row]
+    return row
 
 
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+def _shares(names: list[str]) -> Callable[..., object]:
+    """Makes the object of a value per name of its arguments, fast where the names may be those of a Struct's fields."""
+    fields: list[Any] = [(f"p{i}", float, msgspec.field(name=name)) for i, name in enumerate(names)]
+    try:
+        return msgspec.defstruct("Probabilities", fields, gc=False)
+    except ValueError:  # a name has a character that JSON escapes, or comes twice
+        return lambda *values: dict(zip(names, values, strict=True))
 
 
 def _key(value: Any) -> Any:
@@ -97,52 +123,47 @@ def _key(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _labelled(signature: Signature, label: int) -> Part:
-    texts: dict[Label, str] = {name: f'"prediction":{_text(name)},"confidence":null' for name in signature.labels}
+def _labelled(label: int) -> Reader:
+    def row(answer: Answer, at: int) -> Row:
+        return _key(answer.outputs.as_list(label)[at]), None, _UNSET
 
-    def part(answer: Answer, row: int) -> str:
-        value = _key(answer.outputs.as_list(label)[row])
-        return texts.get(value) or f'"prediction":{_text(value)},"confidence":null'
+    return row
 
-    return part
+
+def _regressed(value: int, *, flat: bool) -> Reader:
+    def row(answer: Answer, at: int) -> Row:
+        found = answer.outputs.as_list(value)[at]
+        return found if flat else found[0], None, _UNSET
+
+    return row
 
 
 def _numeric(spec: OutputSpec) -> bool:
     return spec.datatype != "BYTES"
 
 
-def _regressed(value: int) -> Part:
-    def part(answer: Answer, row: int) -> str:
-        return f'"prediction":{answer.outputs.as_texts(value)[row]},"confidence":null'
-
-    return part
-
-
-def _others(signature: Signature) -> Part:
+def _others(signature: Signature) -> Reader:
     """One output: its row; several: an object of the rows by name. Without batching: the whole outputs."""
-    outputs: Sequence[tuple[int, OutputSpec]] = list(enumerate(signature.outputs))
-    batched = signature.batched
-    texts = any(spec.datatype == "BYTES" for spec in signature.outputs)
+    names = [spec.name for spec in signature.outputs]
+    batched, texts = signature.batched, not all(map(_numeric, signature.outputs))
 
-    def rows(answer: Answer, row: int) -> list[Any]:
-        lists: list[Any] = [answer.outputs.as_list(i) for i, _ in outputs]
+    def rows(outputs: Outputs, at: int) -> list[Any]:
+        lists: list[Any] = [outputs.as_list(i) for i in range(len(names))]
         if texts:
             lists = [_readable(values) for values in lists]
-        if batched and all(isinstance(values, list) and row < len(values) for values in lists):
-            return [values[row] for values in lists]
+        if batched and all(isinstance(values, list) and at < len(values) for values in lists):
+            return [values[at] for values in lists]
         return lists
 
-    def vector(answer: Answer, row: int) -> str:
-        return f'"prediction":[{answer.outputs.as_texts(0)[row]}],"confidence":null'
+    def row(answer: Answer, at: int) -> Row:
+        values = rows(answer.outputs, at)
+        return values[0] if len(values) == 1 else dict(zip(names, values, strict=True)), None, _UNSET
 
-    if batched and len(outputs) == 1 and len(signature.outputs[0].shape) == 2 and _numeric(signature.outputs[0]):
-        return vector
+    return row
 
-    def part(answer: Answer, row: int) -> str:
-        values = rows(answer, row)
-        if len(outputs) == 1:
-            return f'"prediction":{_text(values[0])},"confidence":null'
-        named = {spec.name: value for (_, spec), value in zip(outputs, values, strict=True)}
-        return f'"prediction":{_text(named)},"confidence":null'
 
-    return part
+def _readable(value: Any) -> Any:
+    """Texts instead of bytes, which JSON would have in base64."""
+    if isinstance(value, list):
+        return [_readable(one) for one in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
