@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from itertools import chain
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _tables(calls: Sequence[Call]) -> list[Row] | None:
 def _matrix(signature: Signature) -> Gather:
     datatype = signature.inputs[0].datatype
     dtype, wide = NUMPY_OF[datatype], NUMPY_OF["FP64"]
-    numbers = datatype in FLOATS
+    numbers, width = datatype in FLOATS, len(signature.columns)
     spread = _splitter(signature)
 
     def gather(calls: Sequence[Call]) -> Gathered:
@@ -59,7 +60,10 @@ def _matrix(signature: Signature) -> Gather:
             return _concatenate([spread(call) for call in calls])
         if not numbers:
             return (np.array(rows, dtype),), None
-        cells = np.array(rows, wide)
+        try:
+            cells = np.fromiter(chain.from_iterable(rows), wide).reshape(len(rows), width)
+        except TypeError:  # a null, which is NaN
+            cells = np.array(rows, wide)
         return (cells.astype(dtype),), cells
 
     return gather
