@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from kaname.client import Client, Model, Prediction, RetryBudget, Row
 from kaname.errors import (
     DeadlineExceeded,
+    Forbidden,
     InvalidInput,
     KanameError,
     NotFound,
@@ -194,6 +195,14 @@ def test_models_reads_all_pages(server: Server, client: Client) -> None:
     server.plays(reply(200, {"items": [one], "next": "a&"}), reply(200, {"items": [two], "next": None}))
     assert client.models() == [Model(id=1, name="a", promoted="1"), Model(id=2, name="b", promoted="1")]
     assert [asked.path for asked in server.asked] == ["/api/v1/models", "/api/v1/models?after=a%26"]
+
+
+def test_any_resource_can_be_read(server: Server, client: Client) -> None:
+    """As the server sends it; what it refuses raises the server's error."""
+    server.plays(reply(200, b"kaname_rows_total 3"), problem("forbidden", 403))
+    assert client.get("/metrics") == b"kaname_rows_total 3"
+    with pytest.raises(Forbidden):
+        client.get("/metrics")
 
 
 def test_ready(server: Server, client: Client) -> None:

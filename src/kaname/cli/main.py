@@ -223,6 +223,36 @@ def residency(
 
 
 @app.command(rich_help_panel=LOOK)
+def top(
+    model: Annotated[str | None, typer.Argument(help="Only this model.", show_default=False)] = None,
+    interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")] = 2.0,
+    sort: Annotated[
+        str, typer.Option(help="model, rate, rows, errors, p50, p99, batch, queue, busy, cached, loads or memory.")
+    ] = "rate",
+    versions: Annotated[bool, typer.Option("--versions", help="A line for each version, not for each model.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look over one interval, print and end.")] = False,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another server than the project's.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="KANAME_KEY", help="Its key, with the scope read.", show_default=False),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Whose certificates to believe.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch the server: rate, errors, latency, batches, queue and memory of each model, live."""
+    from kaname.cli.objects import Chosen
+    from kaname.cli.top.command import run
+    from kaname.cli.top.screen import Asked
+
+    asked = Asked(model, sort, versions)
+    run(Chosen.folder, asked, interval_s=interval, once=once, as_json=as_json, server=server, key=key, ca=ca)
+
+
+@app.command(rich_help_panel=LOOK)
 def settings(
     folder: Folder = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,

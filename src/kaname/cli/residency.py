@@ -12,7 +12,7 @@ import msgspec
 from kaname.cli.output import print_json
 from kaname.errors import Unavailable
 from kaname.inference.room import in_units
-from kaname.project import find, load_valid
+from kaname.project import Project, find, load_valid
 from kaname.serving.residency.account import VersionAccount, WorkerAccount, summed, total
 from kaname.serving.residency.published import accounts_folder, ask
 from kaname.serving.workers.board import running_board
@@ -36,14 +36,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def report(folder: Path, model: str | None) -> Report:
     """Ask the workers of the project in `folder`. Raises Unavailable where no server runs."""
-    project = load_valid(find(folder), os.environ)
-    board = running_board(project.root)
-    if board is None:
-        raise Unavailable("no server runs on this project", where=str(project.root), expected="kaname serve")
-    workers = ask(accounts_folder(data_folder(project.root)), [view.slot for view in board.ready()])
+    _, workers = accounts(load_valid(find(folder), os.environ))
     versions = [version for version in summed(workers) if model in (None, version.model)]
     versions.sort(key=lambda version: (-version.resident_bytes, -(version.last_used_us or 0), version.name))
     return Report(workers=workers, total=total(workers), versions=versions)
+
+
+def accounts(project: Project) -> tuple[list[int], list[WorkerAccount]]:
+    """The slots of the project's workers, and the accounts of those who answer in time. Raises Unavailable without."""
+    board = running_board(project.root)
+    if board is None:
+        raise Unavailable("no server runs on this project", where=str(project.root), expected="kaname serve")
+    slots = [view.slot for view in board.ready()]
+    board.close()
+    return slots, ask(accounts_folder(data_folder(project.root)), slots)
 
 
 def run(folder: Path, model: str | None, *, everything: bool, as_json: bool) -> None:

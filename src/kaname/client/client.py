@@ -196,6 +196,10 @@ class Client:
             after = page.next
         return found
 
+    def get(self, path: str) -> bytes:
+        """What the server shows at `path`, as `/metrics` or another resource of its API."""
+        return self._ask("GET", path).body
+
     def ready(self) -> bool:
         """Whether the server is there and ready to answer; never raises for one that is not."""
         try:

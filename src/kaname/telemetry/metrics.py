@@ -22,8 +22,8 @@ from kaname.telemetry.slotfile import Kind, Policy, Series, SlotFile, slot_path
 
 __all__ = ["LATENCY_S", "ROWS", "Counter", "Gauge", "Histogram", "Metrics", "expose"]
 
-LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds for latencies in seconds."""
+LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds for latencies in seconds: a small model answers in the first two."""
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Upper bounds for sizes of batches and queues."""
 

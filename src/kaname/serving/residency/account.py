@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -52,6 +53,8 @@ class WorkerAccount(msgspec.Struct, frozen=True, kw_only=True):
     loads: int
     evictions: int
     versions: tuple[VersionAccount, ...] = ()
+    at_us: Annotated[int, Meta(description="When this was so: microseconds since the Unix epoch.")] = 0
+    cpu_s: Annotated[float, Meta(description="Processor time that it has used, in seconds.")] = 0.0
 
 
 def account(residency: Residency, clock: Clock, slot: int, pid: int) -> WorkerAccount:
@@ -68,6 +71,8 @@ def account(residency: Residency, clock: Clock, slot: int, pid: int) -> WorkerAc
         loads=residency.loads,
         evictions=residency.room.evictions,
         versions=versions,
+        at_us=clock.time_ns() // 1000,
+        cpu_s=time.process_time(),
     )
 
 
@@ -97,7 +102,8 @@ def _state(resident: Resident) -> State:
     return "absent" if resident.error is None else "failed"
 
 
-_ORDER: tuple[State, ...] = ("in memory", "loading", "failed", "absent")
+ORDER: tuple[State, ...] = ("in memory", "loading", "failed", "absent")
+"""Of several workers' states, the first one of these is the node's."""
 
 
 def summed(workers: Iterable[WorkerAccount]) -> list[VersionAccount]:
@@ -114,7 +120,7 @@ def _one(same: Sequence[VersionAccount]) -> VersionAccount:
     inside = sum(version.resident_bytes for version in same)
     return msgspec.structs.replace(
         newest,
-        state=min((version.state for version in same), key=_ORDER.index),
+        state=min((version.state for version in same), key=ORDER.index),
         bytes=inside or max(version.bytes for version in same),
         loads=sum(version.loads for version in same),
         evictions=sum(version.evictions for version in same),
@@ -139,4 +145,6 @@ def total(workers: Sequence[WorkerAccount]) -> WorkerAccount:
         resident=sum(worker.resident for worker in workers),
         loads=sum(worker.loads for worker in workers),
         evictions=sum(worker.evictions for worker in workers),
+        at_us=max((worker.at_us for worker in workers), default=0),
+        cpu_s=sum(worker.cpu_s for worker in workers),
     )

@@ -1,0 +1,1 @@
+"""`kaname top`: what a running server does, model by model, as it happens."""
