@@ -32,7 +32,6 @@ from kaname.predictions.shards import api as sql_log_api
 from kaname.predictions.shards.runner import SinkRunner
 from kaname.repositories import api as repositories_api
 from kaname.repositories.watch import Watcher as RepositoryWatcher
-from kaname.runtimes.types import session_options
 from kaname.serving.app import application
 from kaname.serving.certificates import Certificates
 from kaname.serving.certified import certified_class
@@ -141,7 +140,7 @@ class DataPlane:
                 self._stores.artefacts.hold,
                 self._guarded,
                 self._quarantined,
-                session_options(settings.inference),
+                self._stores.session_options,
             ),
             buckets=node_buckets(self._clock, self._levels, self._slot, settings, self._shared),
             progress=self._following.progress(),

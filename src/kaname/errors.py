@@ -130,6 +130,12 @@ class ModelFailed(KanameError):
     code = "model_failed"
 
 
+class RemoteFailed(KanameError):
+    """The server that a remote model stands for failed, or does not speak as its description says."""
+
+    code = "remote_failed"
+
+
 class CorruptData(KanameError):
     """Stored bytes do not match their hash or format."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -33,11 +34,12 @@ from kaname.repositories.types import How
 from kaname.repositories.watch import Watch, Watcher
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.held import held_by
-from kaname.runtimes.types import Session, SessionOptions
+from kaname.runtimes.types import Session, SessionOptions, session_options
 from kaname.serving.nodes.identity import node_id
 from kaname.serving.nodes.registry import Nodes
 from kaname.serving.snapshot import ModelEntry, Snapshot
 from kaname.serving.workers.board import running_board
+from kaname.settings import RemoteSettings
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.blobs.opening import folder_artefacts, open_artefacts
 from kaname.storage.events.lmdb.reader import LmdbReader
@@ -66,13 +68,14 @@ class Stores:
         self.nodes = Nodes(self.database, self.clock)
         self.keyring = Keyring.of(project.settings.encryption)
         self.artefacts = open_artefacts(project.settings.artefacts, data, self.clock, self.keyring)
+        self.session_options = session_options(project.settings.inference, remote_settings(project))
         self.models = Models(
             self.database,
             self.artefacts,
             self.clock,
-            run_import,
+            partial(run_import, options=self.session_options),
             _folder(data / "work"),
-            reprofile,
+            partial(reprofile, options=self.session_options),
             defaults=project.settings.models,
         )
         self.repositories = Repositories(self.models, self.database, self.clock)
@@ -133,9 +136,8 @@ class Stores:
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""
         held = self.artefacts.hold(version.artefact)
-        session = open_session(
-            version.runtime, artefact_file(held.folder, version), version.signature, SessionOptions(threads=1)
-        )
+        options = SessionOptions(threads=1, remotes=self.session_options.remotes)
+        session = open_session(version.runtime, artefact_file(held.folder, version), version.signature, options)
         return held_by(session, held)
 
     def local_artefacts(self) -> ArtefactStore:
@@ -200,6 +202,15 @@ def database_of(project: Project, *, patient: bool) -> Database:
         replicas=settings.replica_urls,
         password=None if settings.password is None else settings.password.reveal(),
         timeout_s=settings.timeout_ms / 1000,
+    )
+
+
+def remote_settings(project: Project) -> tuple[RemoteSettings, ...]:
+    """What the servers of remote models are shown; files are found from the project's folder."""
+    replace = msgspec.structs.replace
+    return tuple(
+        one if one.ca_file is None else replace(one, ca_file=str(project.root / one.ca_file))
+        for one in project.settings.remotes.values()
     )
 
 

@@ -15,7 +15,7 @@ from tests.docs.pages import Session, run_page
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-FROM_NOTHING = {ROOT / "README.md", DOCS / "repositories.md", DOCS / "start.md", DOCS / "tokens.md"}
+FROM_NOTHING = {ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("remote", "repositories", "start", "tokens"))}
 """Pages that begin in an empty folder; the others inside a project whose server runs."""
 NOT_RUN = {"text", "toml", "yaml", "json", "{toctree}"}
 CODE = re.compile(r"^```(\S*)", re.MULTILINE)

@@ -42,15 +42,17 @@ class Server(Started):
         *,
         workers: int = 1,
         wait: bool = True,
+        port: str = "0",
         command: Sequence[str] = (),
         **environ: str,
     ) -> None:
-        """`command`: arguments instead of the project's folder, given in the folder around it."""
+        """`port`: 0 picks a free one. `command`: arguments instead of the project's folder, given in the folder around
+        it."""
         self._err = (project.parent / f"{project.name}.err").open("ab")
         self._out = (project.parent / f"{project.name}.out").open("wb")
         super().__init__(project, self._out, self._err)
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", *(command or [str(project)]), "--port", "0", "--workers", str(workers)],
+            [*COMMAND, "serve", *(command or [str(project)]), "--port", port, "--workers", str(workers)],
             cwd=project.parent,
             env=environment(**environ),
             stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kaname.call import Answer, Call, Outcome, Principal
-from kaname.clock import ManualClock
+from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.tensors import Tensor, TensorSpec
@@ -78,7 +78,7 @@ def answer_to(x: Tensor) -> Tensor:
 class Asked:
     """A call with what it asked for and how it ended."""
 
-    def __init__(self, rows: Sequence[Sequence[float]], *, as_table: bool, clock: ManualClock, ms: float = 0) -> None:
+    def __init__(self, rows: Sequence[Sequence[float]], *, as_table: bool, clock: Clock, ms: float = 0) -> None:
         self.rows = rows
         self.outcomes: list[Outcome] = []
         self.ended_at = -1

@@ -8,6 +8,7 @@
 Synchronous and safe to share between threads. It needs nothing but the standard library and msgspec.
 """
 
-from kaname.client.client import Client, Model, Prediction, RetryBudget, Row
+from kaname.client.budget import RetryBudget
+from kaname.client.client import Client, Model, Prediction, Row
 
 __all__ = ["Client", "Model", "Prediction", "RetryBudget", "Row"]

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from kaname import errors
+from kaname.client.budget import RetryBudget
 from kaname.client.connections import Connections
 from kaname.client.exchanged import Broken, Reply
 from kaname.clock import Clock, SystemClock
@@ -80,26 +81,6 @@ class _Problem(msgspec.Struct):
     found: str | None = None
     expected: str | None = None
     retry_after_s: float | None = None
-
-
-class RetryBudget:
-    """Retries as a share of requests: each request earns `share` of a retry, at most `most` are saved up."""
-
-    def __init__(self, share: float = 0.1, most: float = 10.0) -> None:
-        self._share = share
-        self._most = most
-        self._saved = most
-
-    def earn(self) -> None:
-        """A request is made."""
-        self._saved = min(self._most, self._saved + self._share)
-
-    def spend(self) -> bool:
-        """Take one retry, if there is one."""
-        if self._saved < 1.0:
-            return False
-        self._saved -= 1.0
-        return True
 
 
 class Client:

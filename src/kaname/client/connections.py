@@ -40,7 +40,7 @@ class Connections:
         connection = self._take(timeout_s)
         kept = False
         try:
-            response = self._begin(connection, method, path, body, headers)
+            response = self._begin(connection, method, path, body, headers, until)
             reply = _finish(connection, response, until)
             kept = not response.will_close
         finally:
@@ -63,10 +63,18 @@ class Connections:
             connection.close()
 
     def _begin(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        until: float,
     ) -> http.client.HTTPResponse:
         try:
             connection.request(method, self._base + path, body or None, dict(headers))
+            if connection.sock is not None:
+                connection.sock.settimeout(max(0.001, until - time.monotonic()))
             return connection.getresponse()
         except TimeoutError:
             raise
@@ -131,7 +139,8 @@ def _finish(connection: http.client.HTTPConnection, response: http.client.HTTPRe
     response.close()  # `read1` alone does not tell the connection that the answer is complete
     if missing:
         raise Broken(f"the answer ended {missing} bytes early", before_answer=False)
-    return Reply(status=response.status, body=b"".join(pieces), retry_after_s=_seconds(response))
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Reply(status=response.status, body=b"".join(pieces), retry_after_s=_seconds(response), headers=headers)
 
 
 def _seconds(response: http.client.HTTPResponse) -> float | None:

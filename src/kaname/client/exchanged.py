@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -14,8 +16,9 @@ class Broken(Exception):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete answer; `retry_after_s` is its header, if it is a number of seconds."""
+    """A complete answer; `retry_after_s` is its header, if it is a number of seconds. Header names are lower case."""
 
     status: int
     body: bytes
     retry_after_s: float | None = None
+    headers: Mapping[str, str] = {}

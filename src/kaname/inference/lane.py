@@ -76,6 +76,8 @@ class Lane:
         self._pending: deque[Call] = deque()
         self._scheduled = False
         self._running = 0
+        self._engaged = False
+        """Whether no other run can begin now."""
         self._alarm: asyncio.TimerHandle | None = None
         self._on_idle: Callable[[], None] | None = None
         self._holds = 0
@@ -104,6 +106,11 @@ class Lane:
         return self._session
 
     @property
+    def trouble(self) -> KanameError | None:
+        """Why it cannot answer now although its session is open; None: it can."""
+        return None
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for the runtime."""
         return len(self._pending)
@@ -123,7 +130,7 @@ class Lane:
         if self._crew is not None and call.deadline_ns:
             self._deadlines.watch(call)
             call.back(self._forget)
-        if not (self._scheduled or self._running):
+        if not (self._scheduled or self._engaged):
             self._schedule()
 
     def _shed(self) -> bool:
@@ -161,19 +168,21 @@ class Lane:
         else:
             self._post(batch)
 
-    def _post(self, batch: _Batch) -> None:
+    def _post(self, batch: Batch) -> None:
         assert self._crew is not None
         self._running = len(batch.calls)
+        self._engaged = True
         self._crew.post(lambda: strict_context().run(self._on_thread, batch))
 
-    def _on_thread(self, batch: _Batch) -> None:
+    def _on_thread(self, batch: Batch) -> None:
         assert self._crew is not None
         batch.let_go(self._clock.monotonic_ns())
         self._attempt(batch)
         self._crew.back(lambda: self._from_thread(batch))
 
-    def _from_thread(self, batch: _Batch) -> None:
+    def _from_thread(self, batch: Batch) -> None:
         self._running = 0
+        self._engaged = False
         self._scheduled = True  # until all of it is settled: nothing else starts a run, and the session stays
         self._tell(batch)
         if self._pending and not self._delay_s:
@@ -184,7 +193,7 @@ class Lane:
         self._scheduled = False
         self._rest()
 
-    def _tell(self, batch: _Batch) -> None:
+    def _tell(self, batch: Batch) -> None:
         """Say what ran, and let those who wait outside follow."""
         calls = len(batch.calls)
         if not calls:
@@ -199,13 +208,13 @@ class Lane:
         if self.feeder is not None and not self._pending:
             self.feeder.refill()
         if self._pending:
-            if not (self._scheduled or self._running):
+            if not (self._scheduled or self._engaged):
                 self._schedule()
         elif self._on_idle is not None and not (self._scheduled or self._running or self._holds):
             on_idle, self._on_idle = self._on_idle, None
             on_idle()
 
-    def _take(self) -> _Batch:
+    def _take(self) -> Batch:
         """The next batch: whole calls, in order, of equal trailing shapes, within `best_rows`."""
         pending, best = self._pending, self._best_rows
         calls: list[Call] = []
@@ -225,9 +234,9 @@ class Lane:
             calls.append(call)
             rows += call.rows
             waited += now - call.started_ns
-        return _Batch(calls, rows, waited)
+        return Batch(calls, rows, waited)
 
-    def _attempt(self, batch: _Batch) -> None:
+    def _attempt(self, batch: Batch) -> None:
         """Run the batch; if that fails, or its outputs cannot be divided, each call alone."""
         now = self._clock.monotonic_ns
         calls = batch.calls
@@ -273,7 +282,7 @@ class Lane:
         failed.__cause__ = error
         return failed
 
-    def _settle(self, batch: _Batch) -> None:
+    def _settle(self, batch: Batch) -> None:
         calls, result = batch.calls, batch.result
         for call in batch.late:
             if not call.done:
@@ -295,15 +304,18 @@ class Lane:
         """Release the session after the last call that is in the lane has ended."""
 
         def close() -> None:
-            self._session.close()
+            self._close()
             if closed is not None:
                 closed()
 
         self._on_idle = close
         self._rest()
 
+    def _close(self) -> None:
+        self._session.close()
 
-class _Batch:
+
+class Batch:
     """Calls that run together, and what came of them: of all, or of each; None before the run."""
 
     __slots__ = ("calls", "compute_ns", "input_ns", "late", "result", "rows", "waited_ns")

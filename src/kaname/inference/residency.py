@@ -100,8 +100,12 @@ class Residency:
 
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version is in memory."""
+        return self.lane_of(info) is not None
+
+    def lane_of(self, info: VersionInfo) -> Lane | None:
+        """The lane of the version; None: it is not in memory."""
         resident = self._residents.get(info.id)
-        return resident is not None and resident.lane is not None
+        return None if resident is None else resident.lane
 
     def submit(self, resident: Resident, call: Call) -> None:
         """The infer step: hand the call to the version's lane, loading the version first if need be."""

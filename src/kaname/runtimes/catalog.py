@@ -19,6 +19,7 @@ FILES = {
     "pytorch": "model.pt2",
     "torchscript": "model.pt",
     "tensorflow": "saved_model/saved_model.pb",
+    "remote": "remote.json",
 }
 """Each runtime and the file in an artefact's folder that it reads."""
 
@@ -31,7 +32,10 @@ _CLASSES = {
     "pytorch": ("kaname.runtimes.pytorch", "PyTorchRuntime"),
     "torchscript": ("kaname.runtimes.pytorch", "TorchScriptRuntime"),
     "tensorflow": ("kaname.runtimes.tensorflow", "TensorFlowRuntime"),
+    "remote": ("kaname.runtimes.remote.session", "RemoteRuntime"),
 }
+REMOTE = "remote"
+"""The runtime whose sessions are `Elsewhere`."""
 HEAVY = frozenset({"pytorch", "torchscript", "tensorflow"})
 """Runtimes whose library costs a worker half a gigabyte."""
 

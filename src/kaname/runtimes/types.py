@@ -8,7 +8,8 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from kaname.settings import Device, InferenceSettings
+from kaname.errors import KanameError
+from kaname.settings import Device, InferenceSettings, RemoteSettings
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
@@ -41,6 +42,37 @@ class Streaming(Session, Protocol):
         """
 
 
+class Told(Protocol):
+    """Hears what becomes of the requests to each address of a remote model; from any thread."""
+
+    def asked(self, address: str, code: str) -> None:
+        """An attempt has ended: `ok`, or the code of an error."""
+
+    def again(self, address: str) -> None:
+        """A request that failed at this address is asked once more."""
+
+    def health(self, address: str, ready: bool) -> None:
+        """Whether the address takes part from now on."""
+
+
+@runtime_checkable
+class Elsewhere(Session, Protocol):
+    """A session whose work another machine does: its runs wait, several at a time, and nothing is computed here."""
+
+    concurrency: int
+    """Most runs at once."""
+
+    def ask(self, inputs: tuple[Tensor, ...], deadline_ns: int) -> tuple[Tensor, ...]:
+        """`run` until a moment of the monotonic clock (0: no such moment). Raises KanameErrors, for callers to see."""
+
+    @property
+    def trouble(self) -> KanameError | None:
+        """Why it cannot be asked now; None: it can."""
+
+    def tell(self, told: Told) -> None:
+        """Have `told` hear of every attempt, and of each address: how it is now, and when that changes."""
+
+
 class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a session may use the machine."""
 
@@ -50,11 +82,15 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where ONNX models run."""
     device_bytes: int = 0
     """Most of the device's memory that a session takes; 0: what there is."""
+    remotes: tuple[RemoteSettings, ...] = ()
+    """What the servers of remote models are shown."""
 
 
-def session_options(settings: InferenceSettings) -> SessionOptions:
-    """How sessions use the machine by a project's settings."""
-    return SessionOptions(threads=settings.threads, device=settings.device, device_bytes=settings.device_bytes)
+def session_options(settings: InferenceSettings, remotes: tuple[RemoteSettings, ...] = ()) -> SessionOptions:
+    """How sessions use the machine, and other machines, by a project's settings."""
+    return SessionOptions(
+        threads=settings.threads, device=settings.device, device_bytes=settings.device_bytes, remotes=remotes
+    )
 
 
 class Runtime(Protocol):

@@ -14,7 +14,7 @@ from kaname.inference.residency import artefact_file
 from kaname.models.types import VersionInfo
 from kaname.runtimes.catalog import open_session, runtime_of
 from kaname.runtimes.held import held_by
-from kaname.runtimes.types import Session, SessionOptions
+from kaname.runtimes.types import Elsewhere, Session, SessionOptions
 from kaname.serving.json_input import JsonInput
 from kaname.storage.blobs.types import Held
 
@@ -56,7 +56,8 @@ class ArtefactLoader:
             try:
                 path = artefact_file(held.folder, info)
                 session = open_session(info.runtime, path, info.signature, self._options)
-                warm(session, info)
+                if not isinstance(session, Elsewhere):  # another machine keeps itself warm
+                    warm(session, info)
             except BaseException:
                 held.release()
                 raise

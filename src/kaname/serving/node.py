@@ -13,6 +13,7 @@ from kaname.access.lease import TokenCheck
 from kaname.access.principals import Principals
 from kaname.call import Observer, Principal, Target
 from kaname.clock import Clock
+from kaname.errors import KanameError
 from kaname.ids import IdSource
 from kaname.inference.cache.fleet import Remote
 from kaname.inference.cache.step import ResultCache
@@ -24,8 +25,9 @@ from kaname.inference.streams import Streams
 from kaname.inference.turnstile import Turnstile, Turnstiles
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.catalog import REMOTE
 from kaname.runtimes.memory import machine_bytes
-from kaname.runtimes.types import Profile, Session
+from kaname.runtimes.types import Elsewhere, Profile, Session
 from kaname.serving.asgi import AsgiReply
 from kaname.serving.caching import Caches
 from kaname.serving.directory import Directory
@@ -36,6 +38,7 @@ from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
 from kaname.serving.predict import Admission
 from kaname.serving.preload import Answers, preload
 from kaname.serving.provision import provision
+from kaname.serving.remotes import unready, wide_lane
 from kaname.serving.routes import Router
 from kaname.serving.snapshot import ModelEntry, Snapshot, without_promotions
 from kaname.serving.tfs.labels import labelled
@@ -298,7 +301,11 @@ class Node:
 
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version can answer without loading first."""
-        return self.residency.is_ready(info)
+        return self.unready(info) is None
+
+    def unready(self, info: VersionInfo) -> KanameError | None:
+        """Why the version cannot answer now without loading first; None: it can."""
+        return unready(self.residency.lane_of(info))
 
     def meters_of(self, info: VersionInfo) -> VersionMeters:
         """The numbers of a version."""
@@ -327,7 +334,9 @@ class Node:
         return self._caches.of(info, self.config_of(info))
 
     def turnstile_of(self, info: VersionInfo, resident: Resident) -> Turnstile | None:
-        """Where requests of the version wait; None without adaptive admission."""
+        """Where requests of the version wait; None without adaptive admission, which is for what computes here."""
+        if info.runtime == REMOTE:
+            return None
         config = self.config_of(info)
         best_rows = batch_rows(info.profile, config)
         return self._turnstiles.of(resident, config.limits, best_rows, slow=self._is_slow(info, best_rows))
@@ -346,6 +355,8 @@ class Node:
         meters = self.meters_of(info)
         meters.loads.add()
         best_rows = batch_rows(info.profile, config)
+        if isinstance(session, Elsewhere):
+            return wide_lane(self, info, session, self._deadlines, best_rows)
         slow = self._is_slow(info, best_rows)
         lane = Lane(
             session,

@@ -24,6 +24,7 @@ from kaname.settings.access import (
     TokenIssuer,
 )
 from kaname.settings.models import Caching, Limits, ModelConfig, OverloadAnswer, Recording, RecordPolicy
+from kaname.settings.remotes import RemoteName, RemoteSettings
 from kaname.settings.server import ServerSettings, TlsSettings
 from kaname.settings.stores import (
     ArtefactSettings,
@@ -60,6 +61,8 @@ __all__ = [
     "RecordPolicy",
     "RecordSettings",
     "Recording",
+    "RemoteName",
+    "RemoteSettings",
     "RepositorySettings",
     "Scope",
     "ServerSettings",
@@ -145,6 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     deferred: DeferredSettings = DeferredSettings()
     tenants: dict[TenantName, TenantSettings] = {}
     """Tenants by name, each with `rate_rows_per_s`, `burst_rows`, `rows_per_day`."""
+    remotes: dict[RemoteName, RemoteSettings] = {}
+    """Servers that remote models ask, by any name, each with `url`, `header`, `value` or `value_file`, `ca_file`."""
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()

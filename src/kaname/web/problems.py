@@ -24,6 +24,7 @@ STATUS: dict[type[KanameError], int] = {
     errors.ModelFailed: 500,
     errors.CorruptData: 500,
     errors.MissingDependency: 501,
+    errors.RemoteFailed: 502,
     errors.Overloaded: 503,
     errors.Unavailable: 503,
     errors.DeadlineExceeded: 504,
@@ -45,6 +46,7 @@ TITLE: dict[int, str] = {
     429: "The rate limit is spent",
     500: "The request failed inside the server",
     501: "An optional library is not installed",
+    502: "The remote model failed",
     503: "Not available at the moment",
     504: "The deadline passed",
 }

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from kaname.call import Principal
+from kaname.errors import KanameError
 from kaname.ids import counting_ids
 from kaname.models.types import ModelInfo, VersionInfo
 from kaname.serving.oip import api
@@ -31,7 +32,7 @@ class Broken:
     def version(self, ref: str, version: str | None) -> VersionInfo:
         raise ZeroDivisionError("a secret inside the server")
 
-    def is_ready(self, info: VersionInfo) -> bool:
+    def unready(self, info: VersionInfo) -> KanameError | None:
         raise ZeroDivisionError("a secret inside the server")
 
     def set_loaded(self, ref: int | str, loaded: bool, *, who: str) -> ModelInfo:

@@ -12,7 +12,8 @@ ACCEPTED = (
     "an ONNX file (.onnx), a scikit-learn, LightGBM or XGBoost model in a pickle (.joblib, .pkl) or skops file "
     "(.skops), a LightGBM text model (.txt), an XGBoost model (.json, .ubj), a LiteRT model (.tflite), a PyTorch "
     "program (.pt2), TorchScript archive or pickled module (.pt, .pth), a TensorFlow SavedModel (its folder), a Keras "
-    "model (.keras, .h5), an MLflow model (its folder) or a Python model (file.py:ClassName)"
+    "model (.keras, .h5), an MLflow model (its folder), a Python model (file.py:ClassName) or the description of a "
+    "remote model (.yaml)"
 )
 _SUFFIXES: dict[str, Kind] = {
     ".onnx": "onnx",
@@ -27,6 +28,8 @@ _SUFFIXES: dict[str, Kind] = {
     ".h5": "keras",
     ".hdf5": "keras",
     ".skops": "skops",
+    ".yaml": "remote",
+    ".yml": "remote",
 }
 _TORCH = {".pt", ".pth"}
 _FOREIGN = {".pb", ".safetensors"}

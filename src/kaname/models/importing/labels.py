@@ -11,17 +11,23 @@ from kaname.signature import OutputSpec, Signature
 from kaname.tensors import FLOATS
 
 
-def name_classes(prepared: Prepared, labels: Mapping[str, Sequence[str]]) -> None:
-    """Make the model a classifier whose output of that name has one column per label.
+def named_classes(signature: Signature, labels: Mapping[str, Sequence[str]], notes: list[str]) -> Signature:
+    """The signature of a classifier whose output of that name has one column per label.
 
     Labels that do not fit (another number of columns, a classifier that has its own) are left and said in the notes.
     """
     for output, names in labels.items():
-        if reason := _unfit(prepared.signature, output, names):
-            prepared.notes.append(f"the labels of output {output} are not used: {reason}")
+        if reason := _unfit(signature, output, names):
+            notes.append(f"the labels of output {output} are not used: {reason}")
             continue
-        prepared.signature = _labelled(prepared.signature, output, tuple(names))
-        prepared.notes.append(f"output {output} has a column per label of {len(names)}: the highest is the answer")
+        signature = _labelled(signature, output, tuple(names))
+        notes.append(f"output {output} has a column per label of {len(names)}: the highest is the answer")
+    return signature
+
+
+def name_classes(prepared: Prepared, labels: Mapping[str, Sequence[str]]) -> None:
+    """The same for what an importer hands on."""
+    prepared.signature = named_classes(prepared.signature, labels, prepared.notes)
 
 
 def _unfit(signature: Signature, output: str, names: Sequence[str]) -> str:

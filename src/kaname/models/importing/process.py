@@ -17,9 +17,11 @@ from kaname import errors
 from kaname.errors import KanameError
 from kaname.models.importing import trust
 from kaname.models.importing.detect import detect
+from kaname.models.importing.remote import import_remote, measure_remote
 from kaname.models.importing.types import Imported, ImportRequest, Optimized, OptimizeRequest
 from kaname.models.types import RuntimeChoice, VersionInfo
-from kaname.runtimes.types import Profile
+from kaname.runtimes.catalog import REMOTE
+from kaname.runtimes.types import Profile, SessionOptions
 
 _TAIL_BYTES = 2_000
 
@@ -94,8 +96,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
-def run_import(request: ImportRequest, workdir: Path) -> Imported:
-    """Import `request.path` in a child process; the artefact's files lie in a new folder under `workdir`.
+def run_import(request: ImportRequest, workdir: Path, options: SessionOptions | None = None) -> Imported:
+    """Import `request.path` in a child process; the artefact's files lie in a new folder under `workdir`. `options` say
+    how remote models are asked, which needs no process.
 
     Raises the child's KanameError (InvalidInput for what cannot be imported, MissingDependency, CorruptData),
     ModelFailed when the child died, DeadlineExceeded when it took longer than `request.timeout_s`.
@@ -103,6 +106,8 @@ def run_import(request: ImportRequest, workdir: Path) -> Imported:
     kind = detect(request.path)
     trust.demand(kind, request)
     workdir.mkdir(parents=True, exist_ok=True)
+    if kind == REMOTE:
+        return import_remote(request, workdir, options or SessionOptions())
     # A folder of the child's own: what it leaves behind when it dies goes with it.
     with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:
         job = ImportJob(request=request, workdir=Path(own))
@@ -115,12 +120,15 @@ def run_import(request: ImportRequest, workdir: Path) -> Imported:
 
 
 def reprofile(
-    version: VersionInfo, artefact: Path, *, timeout_s: float = 300.0
+    version: VersionInfo, artefact: Path, options: SessionOptions | None = None, *, timeout_s: float = 300.0
 ) -> tuple[Profile, str, tuple[RuntimeChoice, ...]]:
     """Measure every runtime of `version` again in a child process: (profile, fastest runtime, choices).
 
     A runtime that failed parity at import stays out. Raises as `run_import` does.
     """
+    if version.runtime == REMOTE:
+        found, choice = measure_remote(version, artefact, options or SessionOptions())
+        return found, REMOTE, (choice,)
     job = ReprofileJob(version=version, artefact=artefact.resolve())
     what = f"profiling {version.model} version {version.version}"
     reply = _ask(job, what, timeout_s, isolate=version.source != "python")

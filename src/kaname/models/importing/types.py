@@ -29,6 +29,7 @@ Kind = Literal[
     "keras",
     "skops",
     "mlflow",
+    "remote",
 ]
 """What a file is, before it is read: a pickle may turn out to hold any of scikit-learn, LightGBM, XGBoost."""
 

@@ -24,6 +24,7 @@ STATUS: dict[type[KanameError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ModelFailed: grpc.StatusCode.INTERNAL,
+    errors.RemoteFailed: grpc.StatusCode.UNKNOWN,
     errors.CorruptData: grpc.StatusCode.DATA_LOSS,
     errors.MissingDependency: grpc.StatusCode.UNIMPLEMENTED,
     KanameError: grpc.StatusCode.INTERNAL,

@@ -96,8 +96,9 @@ def _models(catalog: Catalog, authorize: Authorize, ids: IdSource, max_rows: int
     async def ready(request: Request) -> Answered:
         authorize(request, "read")
         model, version = _named(request)
-        found = catalog.is_ready(model, version)
-        return Answered(200 if found else 503, {"name": catalog.entry(model).info.name, "ready": found})
+        reason = catalog.unready(model, version)
+        about = {"reason": reason} if reason else {}
+        return Answered(503 if reason else 200, {"name": catalog.entry(model).info.name, "ready": not reason, **about})
 
     async def stats(request: Request) -> Answered:
         authorize(request, "read")

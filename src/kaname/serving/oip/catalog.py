@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from kaname.errors import Unavailable
+from kaname.errors import KanameError, Unavailable
 from kaname.models.types import ModelInfo, VersionInfo
 from kaname.serving.oip.types import Duration, InferenceStatistics, ModelStatistics
 from kaname.serving.snapshot import ModelEntry, Snapshot
@@ -29,8 +29,8 @@ class Knows(Protocol):
     def version(self, ref: str, version: str | None) -> VersionInfo:
         """A version, or the one that answers."""
 
-    def is_ready(self, info: VersionInfo) -> bool:
-        """Whether it is in memory."""
+    def unready(self, info: VersionInfo) -> KanameError | None:
+        """Why it cannot answer without loading first; None: it can."""
 
 
 class Registry(Protocol):
@@ -62,11 +62,15 @@ class NodeCatalog:
         return self._node.version(model, version)
 
     def is_ready(self, model: str, version: str | None) -> bool:
+        return not self.unready(model, version)
+
+    def unready(self, model: str, version: str | None) -> str:
         self._node.entry(model)  # an unknown model is an error, one that cannot be asked is only not ready
         try:
-            return self._node.is_ready(self._node.version(model, version))
-        except Unavailable:
-            return False
+            reason = self._node.unready(self._node.version(model, version))
+        except Unavailable as error:
+            return str(error)
+        return "" if reason is None else str(reason)
 
     def load(self, model: str, who: str) -> None:
         self._set(model, True, who)

@@ -59,9 +59,8 @@ def index(catalog: Catalog, *, ready_only: bool) -> list[dict[str, str]]:
     listed = []
     for entry in catalog.models():
         for version in entry.versions:
-            ready = entry.info.loaded and catalog.is_ready(entry.info.name, version.version)
-            if ready or not ready_only:
-                reason = "" if ready else ("not in memory" if entry.info.loaded else "unloaded")
-                state = READY if ready else UNAVAILABLE
+            reason = catalog.unready(entry.info.name, version.version) if entry.info.loaded else "unloaded"
+            if not (reason and ready_only):
+                state = UNAVAILABLE if reason else READY
                 listed.append({"name": version.model, "version": version.version, "state": state, "reason": reason})
     return listed

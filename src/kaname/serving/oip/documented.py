@@ -49,6 +49,8 @@ class ModelReady(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     ready: bool
+    reason: str = ""
+    """Why it cannot answer."""
 
 
 class TensorMetadata(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,6 +80,9 @@ class Catalog(Protocol):
     def is_ready(self, model: str, version: str | None) -> bool:
         """Whether it can answer without loading first. Raises NotFound."""
 
+    def unready(self, model: str, version: str | None) -> str:
+        """Why it cannot, for people; nothing where it can. Raises NotFound."""
+
     def statistics(self, versions: Sequence[VersionInfo]) -> list[ModelStatistics]:
         """What the versions have done, in the same order."""
 
