@@ -138,7 +138,7 @@ def disk_space(folder: Path, free: int | None = None) -> Finding:
 
 def local_disk(folder: Path) -> Finding:
     """Whether the folder lies on a disk of this machine."""
-    from kaname.storage.events.filesystem import require_local
+    from kaname.storage.mapped.filesystem import require_local
 
     try:
         require_local(folder)

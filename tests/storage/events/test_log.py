@@ -211,7 +211,7 @@ def test_a_newer_format_is_refused_by_writer_and_reader(tmp_path: Path) -> None:
     clock = ManualClock()
     LmdbWriter(tmp_path, 0, clock).close()
     with lmdb.open(str(tmp_path / "0")) as env, env.begin(write=True) as txn:
-        txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT + 1))
+        layout.FORMAT._replace(number=layout.FORMAT.number + 1).stamp(txn)
     with pytest.raises(CorruptData, match="newer version"):
         LmdbWriter(tmp_path, 0, clock)
     reader = LmdbReader(tmp_path)

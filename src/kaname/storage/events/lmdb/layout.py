@@ -1,6 +1,6 @@
 """How the log lies in an LMDB database: one key space, four kinds of keys, big-endian so that they sort.
 
-f                         format version
+f                         format
 s                         bytes kept, next sequence number
 p <topic> 0 <shard>       partition number, next offset
 b <partition> <offset>    a block: header and value
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 
-from kaname.errors import CorruptData, InvalidInput
+from kaname.errors import InvalidInput
+from kaname.storage.mapped.environment import Format
 
-FORMAT = 1
-FORMAT_KEY = b"f"
+FORMAT = Format("event log", 1)
 STATE_KEY = b"s"
 PARTITION = b"p"
 ORDER = b"o"
@@ -30,7 +30,6 @@ PAGE = 4096
 INLINE_BYTES = 2000
 """Values up to about this size share a page with others; larger ones take whole pages."""
 
-_format = struct.Struct(">I")
 _state = struct.Struct(">QQ")
 _partition = struct.Struct(">IQ")
 _block_key = struct.Struct(">cIQ")
@@ -38,7 +37,7 @@ _header = struct.Struct(">BIqqQ")
 _order_key = struct.Struct(">cQ")
 _order = struct.Struct(">IQQq")
 
-pack_format, pack_state, pack_partition, pack_order = _format.pack, _state.pack, _partition.pack, _order.pack
+pack_state, pack_partition, pack_order = _state.pack, _partition.pack, _order.pack
 pack_header, header_of, HEADER_BYTES = _header.pack, _header.unpack_from, _header.size
 """Header of a block: encoding, count, first and last event time (µs), sequence number."""
 state_of, partition_of, order_of = _state.unpack, _partition.unpack, _order.unpack
@@ -76,15 +75,3 @@ def footprint(value_bytes: int) -> int:
     """Bytes that a block of this size takes on disk, its share of the keys included."""
     stored = HEADER_BYTES + value_bytes
     return stored + 96 if stored <= INLINE_BYTES else -(-(stored + 16) // PAGE) * PAGE + 96
-
-
-def check_format(raw: bytes, path: str) -> None:
-    """Raises CorruptData when the database was written by a newer version of this software."""
-    (found,) = _format.unpack(raw)
-    if found > FORMAT:
-        raise CorruptData(
-            "the event log was written by a newer version; upgrade to read it",
-            where=path,
-            found=f"format {found}",
-            expected=f"format {FORMAT} or older",
-        )

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from kaname.errors import CorruptData
-from kaname.storage.events.filesystem import require_local
 from kaname.storage.events.lmdb import layout
-from kaname.storage.events.lmdb.environment import Environment, Transaction, opened, release
 from kaname.storage.events.types import Block, Event, Opener, Position, partition_name, place_of, split_partition
+from kaname.storage.mapped.environment import Environment, Transaction, opened, release
+from kaname.storage.mapped.filesystem import require_local
 
 READ_BYTES = 16 * 1024 * 1024
 """Most bytes of blocks copied in one transaction (at least one block): a slow reader must not hold space back."""
@@ -49,7 +49,7 @@ class LmdbReader:
             with self._lock:
                 found = self._slots.get(slot)
                 if found is None and (self._folder / str(slot) / "data.mdb").exists():
-                    found = self._slots[slot] = opened(self._folder / str(slot))
+                    found = self._slots[slot] = opened(self._folder / str(slot), layout.FORMAT)
         return found
 
     def partitions(self, topic: str) -> list[str]:

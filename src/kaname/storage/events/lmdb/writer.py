@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import lmdb
 import msgspec
 
 from kaname.clock import Clock
-from kaname.storage.events.filesystem import require_local
 from kaname.storage.events.lmdb import layout
-from kaname.storage.events.lmdb.environment import MIB, Environment, Transaction, as_os_error, opened, release
 from kaname.storage.events.lmdb.slot import SlotLock
 from kaname.storage.events.types import Sealer, partition_name, place_of
+from kaname.storage.mapped.environment import MIB, Environment, Transaction, opened, release
+from kaname.storage.mapped.filesystem import require_local
 
 DAY_US = 86_400_000_000
 TRIM_AT_ONCE = 1024
@@ -78,14 +76,13 @@ class LmdbWriter:
         self._lock = SlotLock(self._path)
         try:
             require_local(self._path)
-            self._env: Environment = opened(self._path)
+            self._env: Environment = opened(self._path, layout.FORMAT)
         except BaseException:
             self._lock.release()
             raise
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._staged: list[_Staged] = []
         self._trims: dict[str, tuple[_Partition, int]] = {}
-        self._suspect = False
         self._kept_bytes = 0
         self._sequence = 0
         self._oldest_us: int | None = None
@@ -165,7 +162,7 @@ class LmdbWriter:
 
     def _write(self, txn: Transaction, oldest_kept_us: int) -> tuple[int, int]:
         kept, sequence = self._kept_bytes, self._sequence
-        txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT))
+        layout.FORMAT.stamp(txn)
         touched: dict[bytes, _Partition] = {}
         for block in self._staged:
             number = block.partition.number
@@ -228,30 +225,11 @@ class LmdbWriter:
         return found
 
     def _durably(self, work: _Work) -> None:
-        """Run `work` in one durable transaction, letting the map grow when it is too small."""
-        try:
-            if self._sealer is not None:
-                self._sealer.settle()
-            if self._suspect:
-                self._env.reopen()
-                self._suspect = False
-            while True:
-                try:
-                    with self._env.writing() as txn:
-                        state = work(txn)
-                        oldest_us = _oldest(txn)
-                    break
-                except lmdb.MapFullError:
-                    if not self._env.grow(self._map_limit):
-                        raise
-        except lmdb.Error as error:
-            self._suspect = True
-            raise as_os_error(error, self._path) from error
-        except OSError as error:
-            self._suspect = True
-            raise OSError(error.errno or errno.EIO, str(error), str(self._path)) from error
+        """Run `work` in one durable transaction, and take over what it returns."""
+        if self._sealer is not None:
+            self._sealer.settle()
+        state, self._oldest_us = self._env.durably(lambda txn: (work(txn), _oldest(txn)), self._map_limit)
         self._kept_bytes, self._sequence = state
-        self._oldest_us = oldest_us
 
     def close(self) -> None:
         """Commit what is staged and release the slot, also when that commit fails (OSError)."""

@@ -43,7 +43,7 @@ def require_local(path: Path, f_type: int | None = None) -> None:
     kind = NETWORK.get(filesystem_type(path) if f_type is None else f_type)
     if kind is not None:
         raise InvalidInput(
-            "the embedded event log maps its files into memory and cannot live on a network file system",
+            "an embedded store maps its files into memory and cannot live on a network file system",
             where=str(path),
             found=kind,
             expected="a folder on a disk of this machine",

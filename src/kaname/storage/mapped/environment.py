@@ -1,4 +1,4 @@
-"""One LMDB environment per slot and process, shared by its writer and its readers.
+"""One LMDB environment per folder and process, shared by its writer and its readers.
 
 LMDB forbids opening a database twice in one process, and changing the size of its map while a transaction of
 the process is open. Both rules are kept here: environments are counted, and a gate separates readers from growth.
@@ -9,30 +9,58 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
-from kaname.storage.events.lmdb import layout
+from kaname.errors import CorruptData
 
+T = TypeVar("T")
 MIB = 1024 * 1024
 START_BYTES = 16 * MIB
+FORMAT_KEY = b"f"
+"""Where every kind of store notes the number of its format."""
 Transaction = Any
 """An `lmdb.Transaction`; the library carries no types."""
+
+
+class Format(NamedTuple):
+    """How a kind of store writes its database; every later version of the software reads it."""
+
+    noun: str
+    """What the store is called in messages."""
+    number: int
+
+    def stamp(self, txn: Transaction) -> None:
+        """Note in a database that it is written like this."""
+        txn.put(FORMAT_KEY, self.number.to_bytes(4, "big"))
+
+    def check(self, txn: Transaction, path: Path) -> None:
+        """Raises CorruptData when the database was written by a newer version of this software."""
+        found = int.from_bytes(txn.get(FORMAT_KEY, b""), "big")
+        if found > self.number:
+            raise CorruptData(
+                f"the {self.noun} was written by a newer version; upgrade to read it",
+                where=str(path),
+                found=f"format {found}",
+                expected=f"format {self.number} or older",
+            )
 
 
 class Environment:
     """An open database folder. Get one from `opened`, give it back with `release`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: Format) -> None:
         self.path = path
         self.users = 0
+        self._suspect = False
         self._gate = threading.Lock()
         self._env = self._open()
         try:
-            self._check_format()
+            with self.reading() as txn:
+                form.check(txn, path)
         except BaseException:
             self._env.close()
             raise
@@ -45,25 +73,54 @@ class Environment:
         except lmdb.Error as error:
             raise as_os_error(error, self.path) from error
 
-    def _check_format(self) -> None:
-        with self.reading() as txn:
-            raw = txn.get(layout.FORMAT_KEY)
-        if raw is not None:
-            layout.check_format(bytes(raw), str(self.path))
-
     @contextlib.contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A read transaction for a bounded copy; other readers of this process wait meanwhile."""
         with self._gate:
-            try:
-                txn = self._env.begin()
-            except lmdb.MapResizedError:  # another process let the map grow: take its size over
-                self._env.set_mapsize(0)
-                txn = self._env.begin()
+            txn = self._begin()
             try:
                 yield txn
             finally:
                 txn.abort()
+
+    def get(self, key: bytes) -> bytes | None:
+        """A copy of the value under `key`, in a transaction of its own: half a microsecond."""
+        with self._gate:
+            txn = self._begin()
+            value: bytes | None = txn.get(key)
+            txn.abort()
+        return value
+
+    def _begin(self) -> Transaction:
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:  # another process let the map grow: take its size over
+            self._env.set_mapsize(0)
+            return self._env.begin()
+
+    def durably(self, work: Callable[[Transaction], T], limit: int) -> T:
+        """Run `work` in one durable transaction, letting the map grow up to `limit` bytes; it may run several times.
+
+        Raises OSError (ENOSPC: no room, EIO: anything else); nothing was written then.
+        """
+        try:
+            if self._suspect:
+                self.reopen()
+                self._suspect = False
+            while True:
+                try:
+                    with self.writing() as txn:
+                        done = work(txn)
+                    return done  # noqa: RET504  (only what was committed is done)
+                except lmdb.MapFullError:
+                    if not self.grow(limit):
+                        raise
+        except lmdb.Error as error:
+            self._suspect = True
+            raise as_os_error(error, self.path) from error
+        except OSError as error:
+            self._suspect = True
+            raise OSError(error.errno or errno.EIO, str(error), str(self.path)) from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -106,13 +163,13 @@ _open_environments: dict[Path, Environment] = {}
 _registry = threading.Lock()
 
 
-def opened(path: Path) -> Environment:
+def opened(path: Path, form: Format) -> Environment:
     """The process's environment for `path`, opened if need be. Raises OSError, CorruptData."""
     path = path.resolve()
     with _registry:
         found = _open_environments.get(path)
         if found is None:
-            found = _open_environments[path] = Environment(path)
+            found = _open_environments[path] = Environment(path, form)
         found.users += 1
         return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaname.errors import InvalidInput
-from kaname.storage.events.filesystem import NETWORK, filesystem_type, require_local
+from kaname.storage.mapped.filesystem import NETWORK, filesystem_type, require_local
 
 
 def test_this_machine_s_file_systems_are_local(tmp_path: Path) -> None:
