@@ -56,6 +56,18 @@ def test_every_format_holds_the_answers_of_the_request_path(
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".part", ".journal", ".draft")] == []
 
 
+def test_a_parquet_result_has_dictionaries_where_values_repeat(batches: Batches, tmp_path: Path) -> None:
+    """Of labels and kept texts, not of numbers of rows and of answers, hardly two of which are alike."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    batches.run(
+        batches.task("flowers", write(tmp_path / "in.csv", flowers(50)), tmp_path / "out.parquet", keep=["name"])
+    )
+    group = parquet.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    encoded = {column.path_in_schema for column in columns if column.has_dictionary_page}
+    assert encoded == {"name", "prediction"}
+
+
 _FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 _FLOWER = st.fixed_dictionaries(
     {

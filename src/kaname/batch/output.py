@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,6 +13,8 @@ from kaname.arrow import Array, Field, RecordBatch, Schema, arrow
 from kaname.batch.types import JSON, PURPOSE, Format
 
 ROW_GROUP_ROWS = 131_072
+ROW = "row"
+"""The column that numbers the rows of the input, from 1."""
 _json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -99,7 +101,7 @@ class ParquetFile:
         draft = output.with_name(output.name + ".draft")
         with (
             a.pa.memory_map(str(part)) as raw,
-            a.parquet.ParquetWriter(draft, self._schema, compression="zstd") as file,
+            a.parquet.ParquetWriter(draft, self._schema, compression="zstd", **_encodings(self._schema)) as file,
         ):
             held, rows = [], 0
             for batch in a.ipc.open_stream(raw):
@@ -121,6 +123,14 @@ class ParquetFile:
 def sync(fd: int) -> None:
     """Have what was written on the disk."""
     os.fsync(fd)
+
+
+def _encodings(schema: Schema) -> dict[str, Any]:
+    """Dictionaries for what repeats itself: for numbers of rows and answers, hardly two of which are alike, making one
+    takes several times as long as writing them without, in two thirds of the room."""
+    types = arrow(PURPOSE).pa.types
+    repeated = [field.name for field in schema if field.name != ROW and not types.is_floating(field.type)]
+    return {"use_dictionary": repeated or False, "column_encoding": {ROW: "DELTA_BINARY_PACKED"}}
 
 
 def _is_json(field: Field) -> bool:

@@ -19,7 +19,7 @@ from kaname.batch.journal import Entry, Files, InputIdentity, Working
 from kaname.batch.json_input import JsonLinesSource
 from kaname.batch.model import Model
 from kaname.batch.named import check_free
-from kaname.batch.output import encoder_of
+from kaname.batch.output import ROW, encoder_of
 from kaname.batch.parquet_input import ParquetSource
 from kaname.batch.types import PURPOSE, BadCell, Chunk, Format, Options, Progress, Source, Summary, mask_of
 from kaname.clock import Clock
@@ -94,9 +94,9 @@ class Run:
         self._source = _source(task)
         self._answers = Answers(task.version.signature)
         self._model = Model(open_session)
-        fields = [pa.field("row", pa.int64()), *self._source.kept, *self._answers.fields]
+        fields = [pa.field(ROW, pa.int64()), *self._source.kept, *self._answers.fields]
         kept = [field.name for field in self._source.kept]
-        check_free(kept, ["row", *(field.name for field in self._answers.fields)])
+        check_free(kept, [ROW, *(field.name for field in self._answers.fields)])
         self._schema = pa.schema(fields)
         self._encoder = encoder_of(task.options.output_format, self._schema)
 
