@@ -211,7 +211,7 @@ class Residency:
             self.ledger.import_library(lambda: self._loader.prepare(info))
             self._prepared.add(info.runtime)
         began = self._clock.monotonic_ns()
-        session, size = self.ledger.measure(lambda: self._loader.open(info))
+        session, size = self.ledger.measure(lambda: self._loader.open(info), self._loader.size(info))
         return Loaded(session, size, self._clock.monotonic_ns() - began)
 
     def _closed(self, size: int) -> None:
