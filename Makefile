@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+MINUTES ?= 30
 PYTEST := $(BIN)/python -m pytest
 
 # Tests start hundreds of processes; where bytecode may not be kept, each of them compiles every module anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench bench-density bench-overload clean
+.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench bench-density bench-overload soak clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -70,6 +71,9 @@ bench-density: $(STAMP) ## 10,000 models on one worker within a budget of memory
 
 bench-overload: $(STAMP) ## goodput and latency over the offered load, beside two other servers (10 minutes)
 	$(BIN)/python benchmarks/overload.py
+
+soak: $(STAMP) ## every protocol and every change at once; MINUTES=30; no leak, no error that no client caused
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 clean: ## remove caches and build results; the virtual environment stays
 	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -84,7 +84,8 @@ def _widths(mean_bytes: int) -> np.ndarray:
     """Widths of the hidden layer, from a quarter to more than twice of what the mean needs."""
     usual = mean_bytes / 4 / (FEATURES + CLASSES + 1)
     shares = np.exp(np.linspace(-1.2, 1.2, WIDTHS))
-    return np.maximum(usual * shares / shares.mean(), 8)
+    widths: np.ndarray = np.maximum(usual * shares / shares.mean(), 8)
+    return widths
 
 
 def _kind(width: int) -> Kind:
