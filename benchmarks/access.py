@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import ssl
-import statistics
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, models, process, subject
+from benchmarks import interleaved, models, process, subject
 from benchmarks.contestants import OUT
 from benchmarks.request import Request
 from kaname.access import jose
@@ -25,9 +22,7 @@ from kaname.clock import SystemClock
 from kaname.settings import OAuthSettings
 from tests.certificates import LOOPBACK, Authority
 
-SECONDS, ROUNDS, CONNECTIONS = 3.0, 3, 16
 CHECKS = 300
-Variant = tuple[str, process.Server, Request, str]
 
 
 def _project(secure: bool) -> subject.Project:
@@ -39,18 +34,6 @@ def _project(secure: bool) -> subject.Project:
     with (project.folder / "kaname.yaml").open("a") as file:
         file.write("\n".join([*lines, ""]))
     return project
-
-
-def _wait(server: process.Server) -> None:
-    deadline = time.monotonic() + process.START_S
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise process.ServerFailed("no answer in time")
 
 
 def _token(project: subject.Project, server: process.Server) -> str:
@@ -67,16 +50,6 @@ def _token(project: subject.Project, server: process.Server) -> str:
 def _request(like: Request, secret: str, *more: tuple[str, str]) -> Request:
     headers = (("Content-Type", "application/json"), ("Authorization", f"Bearer {secret}"), *more)
     return Request(like.path, like.body, headers, like.method)
-
-
-def _cost_us(variant: Variant) -> float:
-    """CPU of the server per request."""
-    _, server, request, scheme = variant
-    before = server.cpu_s()
-    seen = load.run(server.port, request, connections=CONNECTIONS, seconds=SECONDS, scheme=scheme)
-    if seen.refused or seen.broken > CONNECTIONS:
-        raise load.LoadFailed(f"{variant[0]}: {seen.refused} refused, {seen.broken} broken")
-    return (server.cpu_s() - before) / seen.requests * 1e6
 
 
 def _check_us(algorithm: str, folder: Path) -> float:
@@ -96,36 +69,23 @@ def _check_us(algorithm: str, folder: Path) -> float:
     return (time.process_time_ns() - began) / CHECKS / 1e3
 
 
-def _table(variants: list[Variant], measure: Callable[[Variant], float]) -> str:
-    taken: dict[str, list[float]] = {variant[0]: [] for variant in variants}
-    for _ in range(ROUNDS):
-        for variant in variants:
-            taken[variant[0]].append(measure(variant))
-    base = statistics.median(taken[variants[0][0]])
-    lines = ["| one row of JSON, 16 connections | CPU µs per request | × |", "|---|---:|---:|"]
-    for name, found in taken.items():
-        middle = statistics.median(found)
-        lines.append(f"| {name} | {middle:.0f} | {middle / base:.2f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Print two tables."""
     plain, secure = _project(secure=False), _project(secure=True)
     servers = [plain.start(), secure.start()]
     try:
         for server in servers:
-            _wait(server)
+            interleaved.wait_open(server)
         token, close = _token(plain, servers[0]), ("Connection", "close")
         like = plain.predict_request(servers[0], "iris")
-        variants: list[Variant] = [
+        variants: list[interleaved.Variant] = [
             ("API key", servers[0], _request(like, plain.key), "http"),
             ("token", servers[0], _request(like, token), "http"),
             ("API key, TLS 1.3", servers[1], _request(like, secure.key), "https"),
             ("API key, a connection each", servers[0], _request(like, plain.key, close), "http"),
             ("API key, TLS 1.3, a connection each", servers[1], _request(like, secure.key, close), "https"),
         ]
-        print(_table(variants, _cost_us))
+        print(interleaved.table(variants))
     finally:
         for server in servers:
             server.stop()

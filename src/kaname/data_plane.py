@@ -61,13 +61,17 @@ from kaname.serving.streams.events import EventStreams
 from kaname.serving.streams.ndjson import LineStreams
 from kaname.serving.tfs import api as tfs_api
 from kaname.serving.tfs import documented as tfs_documented
+from kaname.serving.traced import tracing_of
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.types import App, data_folder
 from kaname.serving.workers.watcher import JournalWatcher
 from kaname.storage.shared.opened import open_exchange
+from kaname.storage.sole import Sole
 from kaname.stores import Stores
 from kaname.telemetry.metrics import Metrics
+from kaname.telemetry.otlp.opened import open_exports
+from kaname.telemetry.otlp.types import Origin
 from kaname.web.endpoints import Site
 from kaname.web.hosts import HostGuard
 from kaname.web.problems import status_of
@@ -129,6 +133,9 @@ class DataPlane:
         self._shared = open_exchange(settings.shared, self._clock, self._loop, self._metrics)
         self._recorder = self._open_recorder()
         self._tokens = await self._start_tokens()
+        claim = Sole(self._metrics_folder / "otlp.lock")
+        origin = Origin(self._stores.node, self._metrics, self._live_slots, claim, self._clock)
+        self._exports = open_exports(settings, self._stores.project.root, origin)
         self.node = Node(
             settings=settings,
             clock=self._clock,
@@ -147,6 +154,7 @@ class DataPlane:
             check=self._tokens,
             remote=self._shared,
             certificates=self._certificates,
+            tracing=tracing_of(self._exports, self._clock, self.gate, self._grpc_port),
         )
         deferred = self._stores.project.data / "deferred"
         self._answers_later = Answers(deferred)
@@ -179,6 +187,7 @@ class DataPlane:
             self._repository = self._stores.watcher(self._poke)
             if self._repository is not None:
                 self._repository.start()
+        self._exports.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
 
@@ -260,6 +269,7 @@ class DataPlane:
         if self._shared is not None:
             await asyncio.to_thread(self._shared.close)
         await asyncio.to_thread(self._recorder.stop)
+        await asyncio.to_thread(self._exports.stop)
         self._writer.close()
         self._stores.artefacts.close()
         self._metrics.close()
@@ -352,6 +362,7 @@ class DataPlane:
             live_slots=self._live_slots,
             is_ready=self._is_ready,
             title=settings.name,
+            tracing=self.node.tracing,
         )
 
     def _is_ready(self) -> bool:

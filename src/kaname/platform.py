@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+import structlog
 import uvloop
 
 from kaname.access.principals import everybody
@@ -35,6 +36,7 @@ from kaname.settings import Device, ServerSettings
 from kaname.storage.shared.opened import open_store
 from kaname.stores import Stores, snapshot_file
 from kaname.telemetry import logs
+from kaname.telemetry.otlp.opened import check_exports
 from kaname.terminal import working
 from kaname.web.problems import error_of
 
@@ -193,6 +195,7 @@ def serve(project: Path, overrides: Mapping[str, object], first: Callable[[Store
         _check_tokens(loaded)
         open_store(loaded.settings.shared)  # raises what is wrong with its address before the workers would
         _check_tls(loaded)
+        _check_exports(loaded)
         with (
             claimed(server.host, server.port, "server.port"),
             claimed(server.host, server.grpc_port, "server.grpc_port"),
@@ -236,6 +239,13 @@ def _check_tls(project: Project) -> None:
         Certificates(server.tls, project.root)
     elif not is_loopback(server.host):
         LOG.warning(IN_THE_CLEAR, server.host)
+
+
+def _check_exports(project: Project) -> None:
+    """Raise what would keep the workers from sending traces and metrics; say where they go."""
+    said = check_exports(project.settings, project.root)
+    if said is not None:
+        structlog.get_logger("kaname.platform").info(f"sending {said}")
 
 
 def _installed(*modules: str) -> bool:

@@ -57,7 +57,7 @@ class Bench:
             crew=self.crew,
             queue=queue,
             max_delay_ms=max_delay_ms,
-            ran=lambda rows, *_: self.told.append(rows),
+            ran=lambda run: self.told.append(run.rows),
         )
 
     def ask(self, *rows: list[float], as_table: bool = True, ms: float = 0) -> Asked:

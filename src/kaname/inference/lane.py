@@ -23,8 +23,22 @@ from kaname.tensors import Tensor
 
 _Result = Outputs | list[Outputs | KanameError]
 """Of a whole batch, or of each of its calls."""
-Ran = Callable[[int, int, int, int], None]
-"""Told of each run: its rows, and nanoseconds: what its calls had waited, all together; its inputs; the runtime."""
+
+
+class Run(Protocol):
+    """A run that has ended: its calls, their rows, when it began, and nanoseconds: what its calls had waited, all
+    together; its inputs; the runtime."""
+
+    calls: list[Call]
+    rows: int
+    began_ns: int
+    waited_ns: int
+    input_ns: int
+    compute_ns: int
+
+
+Ran = Callable[[Run], None]
+"""Told of each run."""
 
 
 class Feeder(Protocol):
@@ -199,7 +213,7 @@ class Lane:
         if not calls:
             return
         if self._ran is not None:
-            self._ran(batch.rows, batch.waited_ns, batch.input_ns, batch.compute_ns)
+            self._ran(batch)
         if self.feeder is not None:
             full = batch.rows >= self._best_rows
             self.feeder.ran(calls, full, batch.input_ns + batch.compute_ns, len(self._pending))
@@ -259,6 +273,7 @@ class Lane:
                 self._best_rows = 1
         if batch.result is None:
             batch.result = [self._alone(call) for call in calls]
+        batch.began_ns = began
         batch.input_ns = gathered - began
         batch.compute_ns = now() - gathered
 
@@ -318,13 +333,14 @@ class Lane:
 class Batch:
     """Calls that run together, and what came of them: of all, or of each; None before the run."""
 
-    __slots__ = ("calls", "compute_ns", "input_ns", "late", "result", "rows", "waited_ns")
+    __slots__ = ("began_ns", "calls", "compute_ns", "input_ns", "late", "result", "rows", "waited_ns")
 
     def __init__(self, calls: list[Call], rows: int, waited_ns: int) -> None:
         self.calls = calls
         self.late: list[Call] = []
         self.rows = rows
         self.waited_ns = waited_ns
+        self.began_ns = 0
         self.input_ns = 0
         self.compute_ns = 0
         self.result: Outputs | list[Outputs | KanameError] | None = None

@@ -17,7 +17,9 @@ from kaname.errors import Forbidden
 from kaname.ids import IdSource
 from kaname.serving.asgi import PredictDoor
 from kaname.serving.gate import Gate
-from kaname.telemetry.exposition import CONTENT_TYPE, expose
+from kaname.serving.traced import Tracing
+from kaname.serving.traced_app import TracedApp
+from kaname.telemetry.exposition import CONTENT_TYPE, exposed
 from kaname.web import endpoints, openapi, reference
 from kaname.web.endpoints import Site
 from kaname.web.hosts import Guarded, HostGuard
@@ -35,6 +37,7 @@ def application(
     live_slots: Callable[[], set[int]],
     is_ready: Callable[[], bool],
     title: str,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """The application: control resources, health, metrics, documentation, and the URLs that predict for servers
     other than this one's own."""
@@ -47,7 +50,8 @@ def application(
         *endpoints.routes(listed, site),
     ]
     starlette = Starlette(routes=routes, exception_handlers=_handlers(site.ids))
-    return PredictDoor(gate, Guarded(starlette, guard, site.ids))
+    guarded = Guarded(starlette, guard, site.ids)
+    return PredictDoor(gate, guarded if tracing is None else TracedApp(tracing, guarded))
 
 
 def _document(resources: list[Resource], title: str) -> dict[str, Any]:
@@ -99,6 +103,7 @@ def _metrics(site: Site, folder: Path, live_slots: Callable[[], set[int]]) -> Ro
         principal = site.authenticate(None if header is None else header.encode("latin-1"))
         if "read" not in principal.scopes:
             raise Forbidden("metrics need the scope read", expected="read")
-        return Response(expose(folder, live_slots()), headers={"content-type": CONTENT_TYPE})
+        kind, text = exposed(folder, live_slots(), request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": kind, "vary": "accept"})
 
     return Route("/metrics", metrics)

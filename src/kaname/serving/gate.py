@@ -61,6 +61,8 @@ class Gate:
         self.fallback = fallback
         """Words the refusal of requests that reached no endpoint."""
         self._sharing = sharing
+        self.echo: Callable[[bytes], bytes] = lambda trace: b"traceparent: %b\r\n" % trace
+        """The header lines that tell a caller its own trace again."""
         self.resolve: Resolve = lambda _: None
         self.known: dict[bytes, Endpoint] = {}
         self.heads = Heads()
@@ -110,7 +112,7 @@ class Gate:
         trace, origin = fields.get(b"traceparent"), fields.get(b"origin")
         if trace is None and origin is None:
             return b""
-        echo = b"" if trace is None else b"traceparent: %b\r\n" % trace
+        echo = b"" if trace is None else self.echo(trace)
         return echo if origin is None else echo + self._sharing(origin)
 
     def swap(self, resolve: Resolve) -> None:

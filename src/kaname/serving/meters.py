@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from kaname.call import Answer, Call, Observer, Outcome, Outputs, Target
 from kaname.clock import Clock
 from kaname.errors import KanameError
-from kaname.inference.lane import Ran
+from kaname.inference.lane import Ran, Run
 from kaname.inference.room import Room
 from kaname.telemetry.metrics import LATENCY_S, ROWS, Counter, Metrics
+
+LATENCY = "kaname_request_seconds"
 
 
 class VersionMeters:
@@ -22,9 +24,7 @@ class VersionMeters:
         self._errors: dict[str, Counter] = {}
         self.requests = metrics.counter("kaname_requests_total", "Requests, by outcome.", code="ok", **self._labels)
         self.rows = metrics.counter("kaname_rows_total", "Rows predicted.", **self._labels)
-        self.latency = metrics.histogram(
-            "kaname_request_seconds", "From the whole request to its answer.", LATENCY_S, **self._labels
-        )
+        self.latency = metrics.histogram(LATENCY, "From the whole request to its answer.", LATENCY_S, **self._labels)
         self.batches = metrics.histogram("kaname_batch_rows", "Rows per run of the runtime.", ROWS, **self._labels)
         self.compute = metrics.counter("kaname_run_seconds_total", "Time in the runtime.", **self._labels)
         self.queued = metrics.counter(
@@ -88,11 +88,11 @@ class VersionMeters:
         batches, queued, gathered, compute = self.batches.observe, self.queued.add, self.gathered.add, self.compute.add
         last, time_ns = self.last.set, clock.time_ns
 
-        def ran(rows: int, waited_ns: int, input_ns: int, compute_ns: int) -> None:
-            batches(rows)
-            queued(waited_ns / 1e9)
-            gathered(input_ns / 1e9)
-            compute(compute_ns / 1e9)
+        def ran(run: Run) -> None:
+            batches(run.rows)
+            queued(run.waited_ns / 1e9)
+            gathered(run.input_ns / 1e9)
+            compute(run.compute_ns / 1e9)
             last(time_ns() / 1e9)
 
         return ran

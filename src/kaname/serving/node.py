@@ -42,6 +42,7 @@ from kaname.serving.remotes import unready, wide_lane
 from kaname.serving.routes import Router
 from kaname.serving.snapshot import ModelEntry, Snapshot, without_promotions
 from kaname.serving.tfs.labels import labelled
+from kaname.serving.traced import Tracing
 from kaname.settings import ModelConfig, Recording, Settings
 from kaname.signature import Signature
 from kaname.telemetry.metrics import Metrics
@@ -113,9 +114,10 @@ class Node:
         check: TokenCheck | None = None,
         remote: Remote | None = None,
         certificates: ClientCertificates | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """`check` knows the tokens that are as good as keys, `certificates` the clients that need none, `remote` what
-        all nodes keep together."""
+        all nodes keep together, `tracing` which requests are traced."""
         loop = asyncio.get_running_loop()
         self.gate = gate
         self.settings = settings
@@ -125,6 +127,7 @@ class Node:
         self.door_meters = DoorMeters(metrics)
         self.deferral: Deferral | None = None
         """Where requests wait that are answered later; set before the first snapshot."""
+        self.tracing = tracing
         self._record = record
         self._buckets = buckets
         self._progress = progress
@@ -354,6 +357,7 @@ class Node:
         config = self.config_of(info)
         meters = self.meters_of(info)
         meters.loads.add()
+        ran = meters.ran(self.clock)
         best_rows = batch_rows(info.profile, config)
         if isinstance(session, Elsewhere):
             return wide_lane(self, info, session, self._deadlines, best_rows)
@@ -368,7 +372,7 @@ class Node:
             crew=self._crew if slow else None,
             queue=config.limits.queue,
             max_delay_ms=config.max_delay_ms,
-            ran=meters.ran(self.clock),
+            ran=ran if self.tracing is None else self.tracing.ran(ran),
         )
         lane.feeder = self._turnstiles.get(info.id)
         return lane

@@ -27,6 +27,7 @@ from kaname.serving.overloaded import ValueCodec, value_handler
 from kaname.serving.predict import Admission, infer, observe, shedding
 from kaname.serving.tfs import codec as tfs
 from kaname.serving.tfs.codec import VERBS, TfsCodec, Verb
+from kaname.serving.traced import Tracing
 from kaname.settings import ModelConfig, Settings
 
 
@@ -63,6 +64,7 @@ class Facts(Protocol):
     streams: Streams
     door_meters: DoorMeters
     deferral: Deferral | None
+    tracing: Tracing | None
 
     def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
@@ -151,7 +153,7 @@ class Router:
 
     def by_name(self, form: Form, instance: str, ref: str, version: str | None, *, labelled: bool = False) -> Endpoint:
         """The endpoint of a model for protocols that name it in the message; `instance` is what they call."""
-        return self._endpoint(instance, ref, version, form, labelled=labelled)
+        return self._endpoint(instance, ref, version, form, labelled=labelled, grpc=True)
 
     def _endpoint(
         self,
@@ -164,16 +166,22 @@ class Router:
         labelled: bool = False,
         streamed: bool = False,
         deferral: Deferral | None = None,
+        grpc: bool = False,
     ) -> Endpoint:
         """`labelled`: `version` is not a version's name but a label for one. `deferral`: for callers over HTTP, to whom
-        202 says something."""
+        202 says something. `grpc`: `url` is a method."""
         facts = self._facts
+        from_outside = principal_of is None and not streamed  # streams are traced as a whole, where they come in
+        tracing = facts.tracing if from_outside else None
         principal_of = principal_of or facts.principal_of
         try:
             info = facts.labelled(ref, version) if labelled and version else facts.version(ref, version)
         except KanameError as error:
             name = facts.name_of(ref)
-            return RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
+            refusing = RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
+            if tracing is None:
+                return refusing
+            return tracing.endpoint(tracing.place(url, name, version, grpc=grpc), refusing, refusing)
         codec = form.codec(info, facts.settings.inference.max_rows)
         if facts.cache_of(info) is not None:
             codec = MarkingCodec(codec)
@@ -185,19 +193,26 @@ class Router:
         if streamed:
             steps = facts.admission_of(info).step(facts.streams.step(facts.want(info)))
             path = Path(path.observers, steps, None)
-        return PredictEndpoint(
-            info=info,
-            instance=url,
-            codec=codec,
-            path=path,
-            principal_of=principal_of,
-            refused=facts.door_meters.count,
-            clock=facts.clock,
-            ids=facts.ids,
-            timeout_ms=config.timeout_ms,
-            max_body_bytes=facts.settings.server.max_body_bytes,
-            deferral=deferral,
-        )
+
+        def endpoint(path: Path) -> PredictEndpoint:
+            return PredictEndpoint(
+                info=info,
+                instance=url,
+                codec=codec,
+                path=path,
+                principal_of=principal_of,
+                refused=facts.door_meters.count,
+                clock=facts.clock,
+                ids=facts.ids,
+                timeout_ms=config.timeout_ms,
+                max_body_bytes=facts.settings.server.max_body_bytes,
+                deferral=deferral,
+            )
+
+        if tracing is None:
+            return endpoint(path)
+        place = tracing.place(url, info.model, info.version, grpc=grpc)
+        return tracing.endpoint(place, endpoint(path), endpoint(tracing.path(path)))
 
     def _path(self, info: VersionInfo) -> Path:
         """What observes the calls of a version, and the steps they take; shared by its URLs."""

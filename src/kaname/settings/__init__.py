@@ -35,6 +35,7 @@ from kaname.settings.stores import (
     SharedSettings,
     SqlRecordSettings,
 )
+from kaname.settings.telemetry import OtlpSettings, TelemetrySettings
 from kaname.settings.units import Bytes, Count, Millis, Rate, Share
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Millis",
     "ModelConfig",
     "OAuthSettings",
+    "OtlpSettings",
     "OverloadAnswer",
     "Rate",
     "RecordPolicy",
@@ -70,6 +72,7 @@ __all__ = [
     "Share",
     "SharedSettings",
     "SqlRecordSettings",
+    "TelemetrySettings",
     "TenantName",
     "TenantSettings",
     "TlsSettings",
@@ -153,5 +156,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     models: ModelConfig = ModelConfig()
     """Defaults of every model; a model's own configuration overrides them field by field."""

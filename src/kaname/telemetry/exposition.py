@@ -1,89 +1,91 @@
-"""The sum of all slots' files as Prometheus text, format 0.0.4."""
+"""Metrics as Prometheus reads them: the text format 0.0.4, and OpenMetrics 1.0 with exemplars for who asks for it."""
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Container, Iterable
-from itertools import accumulate
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
-from kaname.telemetry.slotfile import Series, scan, slot_of
+from kaname.telemetry.exemplars import Exemplar, ExemplarsOf, newest_by_bucket, read_exemplars
+from kaname.telemetry.families import Buckets, Family, Labels, gather
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_Write = Callable[[float], str]
+UNITS = ("seconds", "bytes")
+"""Units that a name may end in; OpenMetrics says them on a line of their own."""
 
-Labels = tuple[tuple[str, str], ...]
-Reading = tuple[Series, tuple[float, ...]]
+
+def exposed(folder: Path, live: Container[int] | None, accept: str) -> tuple[str, str]:
+    """Content type and text for a client that accepts `accept`."""
+    if prefers_openmetrics(accept):
+        return OPENMETRICS_TYPE, openmetrics(gather(folder, live), read_exemplars(folder))
+    return CONTENT_TYPE, expose(folder, live)
+
+
+def prefers_openmetrics(accept: str) -> bool:
+    """Whether a header `Accept` names OpenMetrics, and text/plain not above it."""
+    weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for part in accept.split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if kind in weights:
+            weights[kind] = max(weights[kind], _weight(parameters))
+    return weights["application/openmetrics-text"] >= max(weights["text/plain"], 0.001)
+
+
+def _weight(parameters: list[str]) -> float:
+    text = next((one.removeprefix("q=") for one in parameters if one.startswith("q=")), "1")
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def expose(folder: Path, live: Container[int] | None = None) -> str:
-    """Every metric of the files in `folder` as text.
-
-    Counters and histograms are summed over all slots, also of workers that are gone. A gauge counts where its slot is
-    in `live` (None: everywhere that one was set and not given back). Slots whose histograms have different buckets
-    (a rolling upgrade) are summed at the bounds they share, where both are exact. A number that is being written while
-    it is read is seen before or after, never in between; two numbers may be from different moments.
-    """
-    families: dict[str, list[Reading]] = {}
-    for path in sorted(folder.glob("slot-*.metrics")):
-        slot = slot_of(path)
-        if slot is None:
-            continue
-        for series, values in _read(path):
-            if series.kind != "gauge" or live is None or slot in live:
-                families.setdefault(series.name, []).append((series, values))
+    """Every metric of the files in `folder`, as `gather` sums them, in the text format 0.0.4."""
     lines: list[str] = []
-    for name in sorted(families):
-        lines += _family(name, families[name])
+    for family in gather(folder, live):
+        lines += [f"# HELP {family.name} {_escape(family.help)}", f"# TYPE {family.name} {family.kind}"]
+        lines += _samples(family, _number, {})
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _read(path: Path) -> list[Reading]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    return [(series, struct.unpack_from(f"<{series.cells}d", content, at)) for series, at in scan(content)]
+def openmetrics(families: Iterable[Family], exemplars: ExemplarsOf) -> str:
+    """The same in OpenMetrics 1.0, where a bucket may show the newest traced request that fell into it."""
+    lines: list[str] = []
+    for family in families:
+        name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
+        unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), None)
+        lines.append(f"# TYPE {name} {family.kind}")
+        if unit is not None:
+            lines.append(f"# UNIT {name} {unit}")
+        lines.append(f"# HELP {name} {_escape(family.help, quote=True)}")
+        lines += _samples(family, _canonical, exemplars)
+    return "\n".join([*lines, "# EOF", ""])
 
 
-def _family(name: str, readings: list[Reading]) -> list[str]:
-    """The lines of one metric; where slots disagree about what it is, the last one read says."""
-    last = readings[-1][0]
-    by_labels: dict[Labels, list[Reading]] = {}
-    for series, values in readings:
-        if series.kind == last.kind:
-            by_labels.setdefault(tuple(sorted(series.labels)), []).append((series, values))
-    write = {"counter": _counter, "gauge": _gauge, "histogram": _histogram}[last.kind]
-    samples = [line for labels in sorted(by_labels) for line in write(name, labels, by_labels[labels])]
-    if not samples:
-        return []
-    return [f"# HELP {name} {_escape(last.help)}", f"# TYPE {name} {last.kind}", *samples]
+def _samples(family: Family, bound_text: _Write, exemplars: ExemplarsOf) -> Iterable[str]:
+    for labels, value in family.points:
+        if isinstance(value, Buckets):
+            found = exemplars.get((family.name, labels))
+            yield from _histogram(family.name, labels, value, bound_text, found)
+        else:
+            yield _sample(family.name, labels, value)
 
 
-def _counter(name: str, labels: Labels, readings: list[Reading]) -> list[str]:
-    return [_sample(name, labels, math.fsum(values[0] for _, values in readings))]
+def _histogram(
+    name: str, labels: Labels, value: Buckets, bound_text: _Write, exemplars: list[Exemplar] | None
+) -> Iterable[str]:
+    shown = {} if exemplars is None else newest_by_bucket(exemplars, value.bounds)
+    for at, (bound, count) in enumerate(zip((*value.bounds, math.inf), value.counts, strict=True)):
+        line = _sample(f"{name}_bucket", (*labels, ("le", bound_text(bound))), count)
+        yield line if at not in shown else line + _exemplar(shown[at])
+    yield _sample(f"{name}_sum", labels, value.sum)
+    yield _sample(f"{name}_count", labels, value.counts[-1])
 
 
-def _gauge(name: str, labels: Labels, readings: list[Reading]) -> list[str]:
-    values = [values[0] for _, values in readings if not math.isnan(values[0])]
-    if not values:
-        return []
-    return [_sample(name, labels, max(values) if readings[-1][0].policy == "max" else sum(values))]
-
-
-def _histogram(name: str, labels: Labels, readings: list[Reading]) -> list[str]:
-    shared = set(readings[0][0].bounds).intersection(*(series.bounds for series, _ in readings))
-    bounds = [*sorted(shared), math.inf]
-    counts = dict.fromkeys(bounds, 0.0)
-    for series, values in readings:
-        for bound, count in zip((*series.bounds, math.inf), accumulate(values[:-1]), strict=True):
-            if bound in counts:
-                counts[bound] += count
-    return [
-        *(_sample(f"{name}_bucket", (*labels, ("le", _number(bound))), counts[bound]) for bound in bounds),
-        _sample(f"{name}_sum", labels, math.fsum(values[-1] for _, values in readings)),
-        _sample(f"{name}_count", labels, counts[math.inf]),
-    ]
+def _exemplar(one: Exemplar) -> str:
+    return f' # {{trace_id="{one.trace_id}",span_id="{one.span_id}"}} {_number(one.value)} {one.time_ns / 1e9:.3f}'
 
 
 def _sample(name: str, labels: Iterable[tuple[str, str]], value: float) -> str:
@@ -102,3 +104,8 @@ def _number(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _canonical(bound: float) -> str:
+    """A bound as OpenMetrics wants it: `1.0`, for which the older format says `1`."""
+    return repr(float(bound)) if math.isfinite(bound) else _number(bound)

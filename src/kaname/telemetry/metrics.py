@@ -108,6 +108,7 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, slot: int) -> None:
+        self.folder, self.slot = folder, slot
         self._file = SlotFile(slot_path(folder, slot))
         self._known = dict(self._file.found)
         self._families: dict[str, tuple[Kind, str]] = {}

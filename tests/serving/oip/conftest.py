@@ -25,9 +25,10 @@ START_S = 60.0
 class Served:
     """A project's data plane behind a socket, on a thread of its own."""
 
-    def __init__(self, folder: Path, grpc_port: int = 0) -> None:
+    def __init__(self, folder: Path, grpc_port: int = 0, settings: str = "") -> None:
+        """`settings`: more lines of `kaname.yaml`."""
         self.grpc_port = grpc_port
-        (folder / "kaname.yaml").write_text("name: oip\ninference: {max_rows: 2000}\n")
+        (folder / "kaname.yaml").write_text(f"name: oip\ninference: {{max_rows: 2000}}\n{settings}")
         self.stores = Stores(load_valid(folder, os.environ))
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"

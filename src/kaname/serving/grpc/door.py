@@ -21,16 +21,19 @@ from kaname.serving.exchange import Endpoint, Fields, Head
 from kaname.serving.gate import Gate
 from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.messages import Message
-from kaname.serving.grpc.status import abort
+from kaname.serving.grpc.status import abort, metadata_of
 from kaname.serving.grpc.ticket import Asked, Metadata, Ticket
 from kaname.serving.routes import Router
 
 READ = {
     name: name.encode()
-    for name in ("authorization", "x-request-id", "x-request-timeout-ms", "x-priority", "traceparent", "host", "origin")
-}
+    for name in (
+        "authorization", "x-request-id", "x-request-timeout-ms", "x-priority", "traceparent", "tracestate", "host",
+        "origin",
+    )
+}  # fmt: skip
 """Metadata that means what the header of that name means over HTTP."""
-OWN = (b"x-request-id", b"traceparent")
+OWN = (b"x-request-id", b"traceparent", b"tracestate")
 """Fields that differ from call to call: heads with them are not kept."""
 LONGEST_S = 86_400.0
 REMEMBERED = 1024
@@ -79,7 +82,7 @@ class Door:
             context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
         if ticket.status != 200:
             refused(context, ticket)
-        context.set_trailing_metadata((("x-request-id", ticket.request_id),))
+        context.set_trailing_metadata((("x-request-id", ticket.request_id), *metadata_of(ticket.head)))
         return ticket.body
 
     def enter(self, asked: Asked, request: Message, size: int, context: grpc.ServicerContext) -> Ticket:

@@ -23,7 +23,7 @@ from kaname.serving.streams.beginning import StreamGuard, answer, predict_target
 from kaname.serving.streams.lines import Lines
 
 MEDIA_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
-PASSED_ON = (b"authorization", b"x-request-timeout-ms")
+PASSED_ON = (b"authorization", b"x-request-timeout-ms", b"traceparent", b"tracestate")
 LOOK_S = 0.25
 LONG_BODY = "long_body"
 """Set in the state of a request whose body takes as long as it takes: its handler watches the time."""

@@ -1,0 +1,1 @@
+"""Requests that are traced, by every door."""
