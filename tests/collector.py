@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,20 +54,25 @@ class Measured(NamedTuple):
 
 
 class Collector:
-    """Answers 200 unless `status` says otherwise; `held` keeps it from answering while it is cleared."""
+    """Answers 200 unless `status` says otherwise; it waits while `answering` is not set."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.spans: list[Seen] = []
         self.exports: list[list[Measured]] = []
         self.headers: list[dict[str, str]] = []
         self.status = 200
         self.rejects = 0
+        self._open: list[socket.socket] = []
         self.answering = threading.Event()
         self.answering.set()
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                collector._open.append(self.connection)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -78,7 +85,7 @@ class Collector:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (as the base has it)
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=lambda: self._server.serve_forever(0.02), daemon=True)
@@ -90,6 +97,9 @@ class Collector:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.answering.set()
         self._server.shutdown()
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()
 

@@ -18,7 +18,7 @@ from kaname.telemetry.families import gather
 from kaname.telemetry.logs import Throttle
 from kaname.telemetry.metrics import Metrics
 from kaname.telemetry.otlp.messages import metrics_request, rejected_points
-from kaname.telemetry.otlp.sender import Sender
+from kaname.telemetry.otlp.sender import Sender, end
 from kaname.telemetry.otlp.types import Claim
 from kaname.telemetry.spans import Value
 
@@ -69,9 +69,8 @@ class MetricsExporter:
         self._closing.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of the thread."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        """Wait for the end of the thread; a collector that does not answer in that time is not waited for."""
+        end(self._thread, self._sender, timeout_s)
 
     def _run(self) -> None:
         while not self._closing.wait(self._interval_s):

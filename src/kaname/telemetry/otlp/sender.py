@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
+import socket
 import ssl
+import threading
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -19,6 +21,8 @@ RETRYABLE = frozenset({429, 502, 503, 504})
 """As OTLP/HTTP says: https://opentelemetry.io/docs/specs/otlp/#failures-1."""
 MOST_ANSWER = 64 * 1024
 GZIP_LEVEL = 1
+ABORT_S = 0.2
+"""Longest wait for a thread whose exchange was aborted."""
 
 
 class Sent(NamedTuple):
@@ -86,12 +90,30 @@ class Sender:
             return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._context)
 
+    def abort(self) -> None:
+        """End an exchange that another thread waits for; it then fails there."""
+        kept = self._kept
+        connection = None if kept is None else kept.sock
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Let go of the connection."""
         kept, self._kept = self._kept, None
         if kept is not None:
             with contextlib.suppress(OSError):
                 kept.close()
+
+
+def end(thread: threading.Thread, sender: Sender, timeout_s: float) -> None:
+    """Wait for a thread that sends, which was told to end; what it waits for after that time is aborted."""
+    if not thread.is_alive():
+        return
+    thread.join(timeout_s)
+    if thread.is_alive():
+        sender.abort()
+        thread.join(ABORT_S)
 
 
 def _context(ca: str | None) -> ssl.SSLContext:

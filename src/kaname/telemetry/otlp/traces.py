@@ -18,7 +18,7 @@ from kaname.clock import Clock
 from kaname.telemetry.logs import Throttle
 from kaname.telemetry.metrics import Metrics
 from kaname.telemetry.otlp.messages import rejected_spans, trace_request
-from kaname.telemetry.otlp.sender import Sender, Sent
+from kaname.telemetry.otlp.sender import Sender, Sent, end
 from kaname.telemetry.spans import Finished, Value
 
 _log = structlog.get_logger("kaname.otlp")
@@ -106,9 +106,8 @@ class TraceExporter:
         self._wake.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of the thread, which a collector that does not answer holds up for longer."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        """Wait for the end of the thread; a collector that does not answer in that time is not waited for."""
+        end(self._thread, self._sender, timeout_s)
 
     # --- on the thread ------------------------------------------------------------------------------------
 
