@@ -166,7 +166,7 @@ def tracing_of(sending: Sending, clock: Clock, gate: Gate, grpc_port: int) -> Tr
 
 def _behind(observers: Handlers, last: Handler) -> Handlers:
     """The observers with `last` behind them."""
-    return (last, None) if observers is None else (observers[0], _behind(observers[1], last))
+    return (last, None, None) if observers is None else (observers[0], _behind(observers[1], last), None)
 
 
 class TracedEndpoint:
