@@ -6,6 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import httpx
 import pytest
 import yaml
 
+from tests.collector import Collector
 from tests.e2e.conftest import Serve, project, serve, served_before
+from tests.e2e.server import Server
 from tests.processes import until
 from tests.servers import RealServer, free_port, program
 
@@ -90,34 +95,54 @@ def _scraping(folder: Path, target: str, key: str) -> Path:
     return config
 
 
-@pytest.mark.slow
-def test_a_real_prometheus_scrapes_a_server(serve: Serve, tmp_path: Path) -> None:
-    """With a key that may only read: what was asked is counted, and all expressions of rules and panels answer."""
-    with serve() as server:
+class Prometheus:
+    """A real one that scrapes a server with a key that may only read; `flags` are options of its own."""
+
+    def __init__(self, server: Server, folder: Path, *flags: str) -> None:
         key = server.run("key", "create", "--scope", "read", "--json").json()["key"]
-        config, port = _scraping(tmp_path / "prometheus", server.url.removeprefix("http://"), key), free_port()
-        command = [
+        config = _scraping(folder / "prometheus", server.url.removeprefix("http://"), key)
+        self._url = f"http://127.0.0.1:{free_port()}"
+        self._command = [
             program("prometheus", "prometheus"),
             f"--config.file={config}",
-            f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.listen-address={self._url.removeprefix('http://')}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            *flags,
         ]
-        command.append(f"--storage.tsdb.path={tmp_path / 'data'}")
-        (tmp_path / "prometheus-server").mkdir()
-        api = f"http://127.0.0.1:{port}/api/v1/query"
+        self._folder = folder / "prometheus-server"
+        self._folder.mkdir()
 
-        def ask(expression: str) -> list[dict[str, Any]]:
-            answer = httpx.get(api, params={"query": expression}, trust_env=False).json()
-            assert answer["status"] == "success", (expression, answer)
-            found: list[dict[str, Any]] = answer["data"]["result"]
-            return found
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """As long as it is needed."""
+        with RealServer(self._command, self._folder, self._ready):
+            yield
 
-        def ready() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/-/ready", trust_env=False).status_code == 200
-            except httpx.TransportError:
-                return False
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self._url}/-/ready", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
 
-        with RealServer(command, tmp_path / "prometheus-server", ready):
+    def get(self, path: str, **parameters: str) -> Any:
+        """What it answers."""
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=parameters, trust_env=False).json()
+        assert answer["status"] == "success", (parameters, answer)
+        return answer["data"]
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        """The series of an expression now."""
+        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
+        return found
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_scrapes_a_server(serve: Serve, tmp_path: Path) -> None:
+    """What was asked is counted, and all expressions of rules and panels answer."""
+    with serve() as server:
+        prometheus = Prometheus(server, tmp_path)
+        ask = prometheus.ask
+        with prometheus.running():
             for _ in range(7):
                 assert server.predict().status_code == 200
             counted = 'sum(kaname_requests_total{model="iris", code="ok"})'
@@ -126,3 +151,27 @@ def test_a_real_prometheus_scrapes_a_server(serve: Serve, tmp_path: Path) -> Non
             for expression in [*rule_expressions(), *dashboard_expressions()]:
                 ask(expression.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$model", ".*"))
             until(lambda: ask("kaname:requests:rate5m"), "the rules are evaluated", 30.0)
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_leads_to_a_trace(serve: Serve, tmp_path: Path) -> None:
+    """It asks for OpenMetrics, stores the exemplars, and names the trace of a slow bucket when it is asked."""
+    with Collector() as collector:
+        environ = {"KANAME_TELEMETRY__OTLP__ENDPOINT": collector.url, "KANAME_TELEMETRY__OTLP__SAMPLING_RATIO": "1"}
+        with serve(workers=2, **environ) as server:
+            prometheus = Prometheus(server, tmp_path, "--enable-feature=exemplar-storage")
+            with prometheus.running():
+                traces = {server.predict().headers["traceparent"].split("-")[1] for _ in range(3)}
+
+                def shown() -> set[str]:
+                    series = prometheus.get(
+                        "query_exemplars",
+                        query="kaname_request_seconds_bucket",
+                        start=str(time.time() - 60),
+                        end=str(time.time() + 60),
+                    )
+                    return {one["labels"]["trace_id"] for found in series for one in found["exemplars"]}
+
+                found = until(shown, "an exemplar is stored", 30.0)
+                assert found <= traces
+                assert collector.trace(found.pop())

@@ -73,6 +73,8 @@ def test_a_server_shows_no_secret(serve: Serve, tmp_path: Path) -> None:
         "KANAME_SERVER__TLS__CERTIFICATE": str(certificate),
         "KANAME_SERVER__TLS__KEY": str(key),
         "KANAME_ACCESS__OAUTH__ENABLED": "true",
+        "KANAME_TELEMETRY__OTLP__ENDPOINT": "http://127.0.0.1:1",  # nor there
+        "KANAME_TELEMETRY__OTLP__HEADERS": "x-key=hush-otlp",
         "KANAME_LOG_LEVEL": "debug",
     }
     server = serve(workers=2, **environ)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kaname.call import Call, Outputs
 from kaname.clock import Clock
@@ -14,6 +14,10 @@ from kaname.inference.lane import Batch, Lane, Ran
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Elsewhere
 from kaname.signature import Signature
+from kaname.telemetry.tracecontext import OUTGOING
+
+Trace = Callable[[Sequence[Call]], Mapping[str, str]]
+"""The headers that tell the trace of a run's calls; called on its thread."""
 
 
 class WideLane(Lane):
@@ -35,7 +39,9 @@ class WideLane(Lane):
         queue: int,
         max_delay_ms: float = 0.0,
         ran: Ran | None = None,
+        trace: Trace | None = None,
     ) -> None:
+        """`trace`: what tells the other machine the trace of a run."""
         super().__init__(
             session,
             signature,
@@ -49,6 +55,7 @@ class WideLane(Lane):
             ran=ran,
         )
         self._elsewhere = session
+        self._trace = trace
         self._going = 0
 
     @property
@@ -90,12 +97,15 @@ class WideLane(Lane):
             return
         self.runs += 1
         began = gathered = now()
+        if self._trace is not None:
+            OUTGOING.set(self._trace(calls))
         try:
             inputs, cells = self._gather(calls)
             gathered = now()
             batch.result = Outputs(self._elsewhere.ask(inputs, _latest(calls)), cells)
         except Exception as error:  # noqa: BLE001  (the guard: whose fault it was is found below)
             batch.result = self._results(calls, error)
+        batch.began_ns = began
         batch.input_ns = gathered - began
         batch.compute_ns = now() - gathered
 

@@ -61,12 +61,13 @@ def route_of(path: str) -> str:
 
 class Marks:
     """One request. Times are monotonic nanoseconds, 0 where it never came that far; `wall_ns` is `began_ns` since the
-    Unix epoch. The rest is what the request and its answer were like."""
+    Unix epoch. `run_id`: the span of the run, where another server knows it already. The rest is what the request and
+    its answer were like."""
 
     __slots__ = (
         "answer_bytes", "answered_ns", "batch_calls", "batch_rows", "began_ns", "body_bytes", "cached", "compute_ns",
         "decoded_ns", "ended_ns", "error", "fields", "input_ns", "parent_id", "path", "place", "request_id", "rows",
-        "run_ns", "span_id", "started_ns", "state", "status", "trace_id", "wall_ns",
+        "run_id", "run_ns", "span_id", "started_ns", "state", "status", "trace_id", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +79,7 @@ class Marks:
         self.started_ns = self.decoded_ns = self.run_ns = self.ended_ns = self.answered_ns = 0
         self.input_ns = self.compute_ns = self.batch_rows = self.batch_calls = 0
         self.rows = self.status = self.body_bytes = self.answer_bytes = 0
-        self.request_id = ""
+        self.request_id = self.run_id = ""
         self.error: KanameError | None = None
         self.cached = False
         self.fields: Fields = {}
@@ -111,7 +112,8 @@ class Marks:
         ids = self.trace_id, self.span_id, self.parent_id, self.state
         found = [Span("server", name, *ids, *ends, self._attributes(), self._fault())]
         for part, start_ns, stop_ns in self._parts():
-            ids = self.trace_id, f"{random.getrandbits(64) or 1:016x}", self.span_id, self.state
+            own = self.run_id if part == "run" else ""
+            ids = self.trace_id, own or f"{random.getrandbits(64) or 1:016x}", self.span_id, self.state
             attributes = self._of_run() if part == "run" else {}
             found.append(Span("internal", part, *ids, start_ns + shift, stop_ns + shift, attributes))
         return found

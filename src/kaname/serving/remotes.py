@@ -30,6 +30,7 @@ def wide_lane(node: Node, info: VersionInfo, session: Elsewhere, deadlines: Dead
     """The lane of a remote model; from now on its requests are counted."""
     config = node.config_of(info)
     session.tell(RemoteMeters(node.metrics, info, node.loop))
+    ran, tracing = node.meters_of(info).ran(node.clock), node.tracing
     return WideLane(
         session,
         info.signature,
@@ -39,7 +40,8 @@ def wide_lane(node: Node, info: VersionInfo, session: Elsewhere, deadlines: Dead
         deadlines=deadlines,
         queue=config.limits.queue,
         max_delay_ms=config.max_delay_ms,
-        ran=node.meters_of(info).ran(node.clock),
+        ran=ran if tracing is None else tracing.ran(ran),
+        trace=None if tracing is None else tracing.outgoing,
     )
 
 

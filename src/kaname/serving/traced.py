@@ -8,6 +8,7 @@ later, on the thread that sends them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -80,6 +81,17 @@ class Tracing:
             if marks is not None:
                 marks.run_ns, marks.input_ns, marks.compute_ns = run.began_ns, run.input_ns, run.compute_ns
                 marks.batch_rows, marks.batch_calls = run.rows, len(run.calls)
+
+    def outgoing(self, calls: Sequence[Call]) -> Mapping[str, str]:
+        """The headers for a server that is asked on behalf of `calls`: it belongs to the run of the first of them that
+        is traced. On any thread."""
+        for call in calls:
+            marks = self.running.get(call)
+            if marks is not None:
+                marks.run_id = self.sampler.span_id()
+                own = {"traceparent": traceparent(marks.trace_id, marks.run_id).decode()}
+                return {**own, "tracestate": marks.state} if marks.state else own
+        return {}
 
     def _ended(self, call: Call, outcome: Outcome) -> Outcome:
         """The last observer: what it sees is what the door answers."""

@@ -6,11 +6,15 @@ Source: https://www.w3.org/TR/trace-context-1/
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import partial
 from random import Random
 from typing import NamedTuple
 
 SAMPLED = 0x01
+OUTGOING: ContextVar[Mapping[str, str]] = ContextVar("OUTGOING", default={})  # noqa: B039  (nobody writes into it)
+"""The headers that tell another server the trace of what it is asked now; none where that is not traced."""
 _PARENT = re.compile(rb"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[^ \t]*)?[ \t]*")
 _KEY = rb"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
 _MEMBER = re.compile(rb"%b=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]" % _KEY)

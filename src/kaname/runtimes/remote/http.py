@@ -12,6 +12,7 @@ from kaname.client.exchanged import Broken, Reply
 from kaname.errors import DeadlineExceeded, RemoteFailed, Unavailable
 from kaname.runtimes.remote.refusals import refused
 from kaname.runtimes.remote.types import Described, Tensors, Trouble
+from kaname.telemetry.tracecontext import OUTGOING
 
 
 class Asked(NamedTuple):
@@ -53,7 +54,7 @@ class HttpLink:
     def infer(self, inputs: Tensors, timeout_s: float) -> Tensors:
         """See `Link.infer`; the server is told how much time it has."""
         asked = self._dialect.request(inputs)
-        headers = {**asked.headers, "x-request-timeout-ms": str(max(1, int(timeout_s * 1000)))}
+        headers = {**asked.headers, **OUTGOING.get(), "x-request-timeout-ms": str(max(1, int(timeout_s * 1000)))}
         reply = self._exchange("POST", asked.path, asked.body, headers, timeout_s)
         try:
             return self._dialect.answer(reply)

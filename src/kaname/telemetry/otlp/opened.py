@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kaname.settings import Settings
 from kaname.telemetry.exemplars import Exemplars
-from kaname.telemetry.otlp.options import Options, options_of
+from kaname.telemetry.otlp.options import options_of
 from kaname.telemetry.otlp.types import Origin
 from kaname.telemetry.spans import Spool
 
@@ -47,7 +47,7 @@ class Silent:
 
 def open_exports(settings: Settings, root: Path, origin: Origin) -> Sending:
     """What sends the traces and metrics of a worker. Raises InvalidInput, and MissingDependency without the extra."""
-    options = _wanted(settings)
+    options = options_of(settings.telemetry.otlp, os.environ, settings.name)
     if options is None:
         return Silent(origin)
     from kaname.telemetry.otlp.exports import Exports
@@ -57,15 +57,9 @@ def open_exports(settings: Settings, root: Path, origin: Origin) -> Sending:
 
 def check_exports(settings: Settings, root: Path) -> str | None:
     """A line that says what is sent where, or None. Raises what would keep the workers from starting."""
-    options = _wanted(settings)
+    options = options_of(settings.telemetry.otlp, os.environ, settings.name)
     if options is None:
         return None
     from kaname.telemetry.otlp.exports import check
 
     return check(options, root)
-
-
-def _wanted(settings: Settings) -> Options | None:
-    """What is to be sent; None: nothing."""
-    options = options_of(settings.telemetry.otlp, os.environ, settings.name)
-    return options if options.anything else None

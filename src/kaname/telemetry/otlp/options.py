@@ -36,21 +36,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     queue_requests: int
     resource: Mapping[str, str]
 
-    @property
-    def anything(self) -> bool:
-        """Whether there is something to send."""
-        return self.traces_url is not None or self.metrics_url is not None
 
-
-def options_of(settings: OtlpSettings, environ: Mapping[str, str], project: str) -> Options:
-    """What holds for a project of this name. Raises InvalidInput that names the setting or the variable."""
+def options_of(settings: OtlpSettings, environ: Mapping[str, str], project: str) -> Options | None:
+    """What holds for a project of this name; None: nothing is sent. Raises InvalidInput that names the setting or the
+    variable."""
     env = _Environment(environ)
-    off = env.text("OTEL_SDK_DISABLED").lower() == "true" and settings.endpoint is None
-    traces = settings.traces and not off and _wanted(env, "OTEL_TRACES_EXPORTER")
-    metrics = settings.metrics and not off and _wanted(env, "OTEL_METRICS_EXPORTER")
-    found = Options(
-        traces_url=_url(settings, env, "traces") if traces else None,
-        metrics_url=_url(settings, env, "metrics") if metrics else None,
+    traces_url = _url(settings, env, "traces") if settings.traces else None
+    metrics_url = _url(settings, env, "metrics") if settings.metrics else None
+    if traces_url is None and metrics_url is None:
+        return None
+    if settings.endpoint is None:
+        env.one_of("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    return Options(
+        traces_url=traces_url,
+        metrics_url=metrics_url,
         trace_headers=_headers(settings, env, "TRACES"),
         metric_headers=_headers(settings, env, "METRICS"),
         ca=settings.ca or env.text("OTEL_EXPORTER_OTLP_CERTIFICATE") or None,
@@ -62,9 +61,6 @@ def options_of(settings: OtlpSettings, environ: Mapping[str, str], project: str)
         queue_requests=settings.queue_requests,
         resource=_resource(settings, env, project),
     )
-    if found.anything and settings.endpoint is None:
-        env.one_of("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    return found
 
 
 class _Environment:
@@ -96,11 +92,11 @@ class _Environment:
         return value
 
 
-def _wanted(env: _Environment, name: str) -> bool:
-    return env.text(name).lower() != "none"
-
-
 def _url(settings: OtlpSettings, env: _Environment, signal: str) -> str | None:
+    if env.text(f"OTEL_{signal.upper()}_EXPORTER").lower() == "none":
+        return None
+    if settings.endpoint is None and env.text("OTEL_SDK_DISABLED").lower() == "true":
+        return None
     own = None if settings.endpoint else env.text(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     base = settings.endpoint or env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
     url = own or (f"{base.rstrip('/')}/v1/{signal}" if base else None)
