@@ -102,6 +102,11 @@ class House:
         self.residency.submit(self.residency.of(info), asked.call)
         return asked
 
+    async def gone(self, number: int) -> None:
+        """Return when the version's newest session has been closed."""
+        while not self.sessions[number].closed:
+            await asyncio.sleep(0.0005)
+
 
 def run(scenario: Callable[[House], Awaitable[None]], budget: int = 1_000_000) -> None:
     async def main() -> None:

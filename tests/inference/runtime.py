@@ -10,6 +10,7 @@ import numpy as np
 from kaname.call import Answer, Call, Outcome, Principal
 from kaname.clock import Clock
 from kaname.errors import KanameError
+from kaname.runtimes.types import Session
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.tensors import Tensor, TensorSpec
 
@@ -31,6 +32,11 @@ ROWS = Signature(
 )
 
 
+def close(session: Session) -> None:
+    """What becomes of a session that nobody uses any more."""
+    session.close()
+
+
 class RowRuntime:
     """Computes row by row; the first cell of a row names its call.
 
@@ -42,6 +48,7 @@ class RowRuntime:
         self.runs: list[list[float]] = []
         self.splits = True
         self.closed = 0
+        self.closed_on = ""
         self.go = threading.Event()
         self.go.set()
         self.running = threading.Event()
@@ -68,6 +75,7 @@ class RowRuntime:
 
     def close(self) -> None:
         self.closed += 1
+        self.closed_on = threading.current_thread().name
 
 
 def answer_to(x: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, ModelFail
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
 from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.types import Session
 
-from .runtime import POISON, ROWS, TOO_LARGE, Asked, RowRuntime
+from .runtime import POISON, ROWS, TOO_LARGE, Asked, RowRuntime, close
 
 BEST, QUEUE = 4, 12
 kinds = st.sampled_from(["good"] * 6 + ["poisoned", "unfit"])
@@ -128,11 +129,12 @@ class InlineLane(RuleBasedStateMachine):
     def close(self) -> None:
         """Another version has taken over: the session goes after the last call."""
 
-        def closed() -> None:
+        def release(session: Session) -> None:
             assert all(asked.call.done for asked in self.asked)
+            session.close()
 
         self.closed = 1
-        self.lane.close_when_idle(closed)
+        self.lane.release_when_idle(release)
 
     @invariant()
     def every_call_ends_once_with_its_own_rows(self) -> None:
@@ -179,7 +181,7 @@ class InlineLane(RuleBasedStateMachine):
         self.spin(self.idle)
         assert all(len(asked.outcomes) == 1 for asked in self.asked)
         if not self.closed:
-            self.lane.close_when_idle()
+            self.lane.release_when_idle(close)
         self.spin(lambda: self.runtime.closed == 1)
         assert not any(handle for handle in self.deadlines._buckets.values()), "an ended call is still watched"
         self.deadlines.close()

@@ -141,7 +141,7 @@ def test_the_old_version_answers_its_last_calls_after_the_swap() -> None:
         await ended(*flying, fresh)
         for one in (*flying, fresh):
             one.check_answer()
-        assert house.sessions[1].closed == 1
+        await house.gone(1)
         assert house.sessions[2].closed == 0
         assert [info.id for info in house.residency.ready()] == [2]
 
@@ -154,7 +154,7 @@ def test_an_idle_version_is_released_at_once_and_may_come_back() -> None:
     async def scenario(house: House) -> None:
         await house.residency.load([version(1)])
         house.residency.keep(set())
-        assert house.sessions[1].closed == 1
+        await house.gone(1)
         asked = house.ask(version(1))
         await ended(asked)
         asked.check_answer()
@@ -175,7 +175,7 @@ def test_a_version_no_longer_wanted_answers_who_waits_and_goes() -> None:
         await ended(asked)
         asked.check_answer()
         assert house.residency.ready() == []
-        assert house.sessions[1].closed == 1
+        await house.gone(1)
 
     run(scenario)
 
@@ -232,7 +232,7 @@ def test_a_late_call_over_an_old_path_leaves_nothing_behind() -> None:
             one.check_answer()
         assert house.opened == [1, 1]
         assert house.residency.ready() == []
-        assert house.sessions[1].closed == 1
+        await house.gone(1)
 
     run(scenario)
 

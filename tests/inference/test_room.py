@@ -134,7 +134,7 @@ def test_a_version_that_turns_out_larger_than_the_budget_is_refused() -> None:
         asked = house.ask(version(1))
         await ended(asked)
         assert "takes more memory than models may have" in asked.error.message
-        assert house.sessions[1].closed == 1
+        await house.gone(1)
         assert house.residency.room.used == 0
 
     run(scenario, budget=1024)
@@ -209,3 +209,33 @@ def test_whoever_waits_for_room_does_not_wait_longer_than_it_is_there() -> None:
         assert house.opened == list(range(6))
 
     run(scenario, budget=250)
+
+
+def test_a_large_version_finds_room_among_many_small_ones() -> None:
+    """Who leaves is chosen from a sample of them; where one needs the room of hundreds, the sample is large enough."""
+
+    async def scenario(house: House) -> None:
+        house.sizes = dict.fromkeys(range(1, 301), 100) | {999: 20_000}
+        await house.residency.load([version(number) for number in range(1, 301)])
+        house.clock.advance(ms=1000)
+        large = house.ask(version(999))
+        await ended(large)
+        large.check_answer()
+        assert 200 <= house.residency.room.evictions <= 210
+        assert house.residency.room.used <= 30_000
+
+    run(scenario, budget=30_000)
+
+
+def test_sessions_are_closed_where_they_were_opened() -> None:
+    """On the thread that loads: the loop does not wait for the allocator while memory is weighed or given back."""
+
+    async def scenario(house: House) -> None:
+        house.sizes = {1: 100, 2: 100}
+        for number in (1, 2):
+            await ended(house.ask(version(number)))
+            house.clock.advance(ms=10)
+        await house.gone(1)
+        assert house.sessions[1].closed_on.startswith("load")
+
+    run(scenario, budget=150)

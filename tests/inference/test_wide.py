@@ -16,7 +16,7 @@ from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.types import Told
 from kaname.tensors import Tensor
 
-from .runtime import ROWS, Asked, answer_to
+from .runtime import ROWS, Asked, answer_to, close
 
 Tensors = tuple[Tensor, ...]
 
@@ -86,7 +86,7 @@ class Bench:
         self.until(lambda: all(one.call.done for one in asked))
 
     def close(self) -> None:
-        self.lane.close_when_idle()
+        self.lane.release_when_idle(close)
         self.until(lambda: self.far.closed)
         self.deadlines.close()
         self.loop.close()
@@ -182,7 +182,7 @@ def test_the_session_closes_after_the_last_answer(bench: Callable[..., Bench]) -
     b.far.meeting = threading.Barrier(3)
     asked = b.submit(1.0, 2.0)
     b.until(lambda: len(b.far.asked) == 2)
-    b.lane.close_when_idle()
+    b.lane.release_when_idle(close)
     assert not b.far.closed
     b.far.meeting.wait(20)
     b.finish(asked)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -196,3 +198,13 @@ def test_texts_are_answered_as_texts(words: list[str]) -> None:
 def test_a_model_without_rows_answers_as_a_whole() -> None:
     """A number without dimensions is a number."""
     assert told(WHOLE, "features", 1, np.array(2.5, np.float32))["prediction"] == 2.5
+
+
+def test_versions_of_one_signature_share_what_reads_their_bodies() -> None:
+    """It is made once: a load or a first request leaves no types behind that only the collector finds."""
+    raw = msgspec.json.encode(TABULAR)
+    codecs = [JsonCodec(msgspec.json.decode(raw, type=Signature), f"m{n}", "1", 100) for n in range(2)]
+    assert codecs[0].fill == codecs[1].fill
+    gc.collect()
+    codecs.append(JsonCodec(msgspec.json.decode(raw, type=Signature), "m2", "1", 100))
+    assert gc.collect() == 0

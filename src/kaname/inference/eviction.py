@@ -45,9 +45,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """None with nobody leaving: what is pinned leaves no room, however long one waits."""
 
 
-def choose(tenants: Sequence[Tenant], wanted: int, spare: int = 0) -> Choice:
-    """Who leaves to free `wanted` bytes; the worthless also go for up to `spare` bytes more, so that not every load
-    has to ask."""
+def choose(tenants: Sequence[Tenant], wanted: int) -> Choice:
+    """Who leaves to free `wanted` bytes."""
     movable = [tenant for tenant in tenants if not tenant.pinned]
     if sum(tenant.bytes for tenant in movable) < wanted:
         return Choice()
@@ -55,13 +54,7 @@ def choose(tenants: Sequence[Tenant], wanted: int, spare: int = 0) -> Choice:
     leave = _enough(settled, wanted)
     if leave is None:
         return Choice(wait_s=min(s for s in map(_unsettled_s, movable) if s))
-    room = wanted + spare - sum(tenant.bytes for tenant in leave)
-    chosen = dict.fromkeys(tenant.id for tenant in leave)
-    for tenant in settled:
-        if not tenant.busy and tenant.id not in chosen and tenant.bytes <= room:
-            chosen[tenant.id] = None
-            room -= tenant.bytes
-    return Choice(leave=tuple(chosen))
+    return Choice(leave=tuple(tenant.id for tenant in leave))
 
 
 def _enough(settled: list[Tenant], wanted: int) -> list[Tenant] | None:

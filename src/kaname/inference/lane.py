@@ -315,19 +315,13 @@ class Lane:
             else:
                 call.fail(own)
 
-    def close_when_idle(self, closed: Callable[[], None] | None = None) -> None:
-        """Release the session after the last call that is in the lane has ended."""
-
-        def close() -> None:
-            self._close()
-            if closed is not None:
-                closed()
-
-        self._on_idle = close
+    def release_when_idle(self, release: Callable[[Session], None]) -> None:
+        """Hand the session to `release` after the last call that is in the lane has ended."""
+        self._on_idle = lambda: self._release(release)
         self._rest()
 
-    def _close(self) -> None:
-        self._session.close()
+    def _release(self, release: Callable[[Session], None]) -> None:
+        release(self._session)
 
 
 class Batch:

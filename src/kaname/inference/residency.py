@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +48,7 @@ class Loaded(NamedTuple):
 
 class Residency:
     """The versions of one worker. Loads run on a thread one after the other, in the order in which they were asked
-    for; everything else on the loop.
+    for, and so does what closes sessions; everything else on the loop.
 
     A version is loaded when it is first asked and stays until others need its room (`eviction`) or it is no longer
     wanted. What is known of it is found here until it is released: a version that becomes unwanted while it loads, or
@@ -77,7 +76,7 @@ class Residency:
         self._prepared: set[str] = set()
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self.room = Room(budget, clock, self._closed)
+        self.room = Room(budget, clock, self._close)
         self.ledger = ledger or Ledger()
         self.loads = 0
 
@@ -214,9 +213,20 @@ class Residency:
         session, size = self.ledger.measure(lambda: self._loader.open(info), self._loader.size(info))
         return Loaded(session, size, self._clock.monotonic_ns() - began)
 
-    def _closed(self, size: int) -> None:
-        with contextlib.suppress(RuntimeError):  # the thread has ended, as the process will
-            self._thread.submit(self.ledger.freed, size)
+    def _close(self, session: Session, size: int) -> None:
+        try:
+            self._thread.submit(self._closed, session, size)
+        except RuntimeError:  # the thread has ended, as the process will
+            session.close()
+
+    def _closed(self, session: Session, size: int) -> None:
+        """On the thread that loads, whose share of the allocator the session's memory is: to give it back on the loop
+        would hold up requests while that share is weighed or trimmed."""
+        try:
+            session.close()
+        except Exception:
+            LOG.exception("a session could not be closed")
+        self.ledger.freed(size)
 
     async def _settle(self, resident: Resident) -> None:
         """Where a session took more than was expected, others make room afterwards."""
@@ -257,7 +267,7 @@ class Residency:
         while loading := [resident.loading for resident in self._residents.values() if resident.loading is not None]:
             await asyncio.wait(loading)
         self.keep(set())
-        self._thread.shutdown(wait=False)
+        await asyncio.to_thread(self._thread.shutdown)
 
 
 def _load_error(info: VersionInfo, error: Exception) -> KanameError:

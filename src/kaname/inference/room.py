@@ -12,12 +12,13 @@ from kaname.errors import Unavailable
 from kaname.inference.eviction import Choice, choose
 from kaname.inference.lane import Lane
 from kaname.inference.resident import Resident
+from kaname.runtimes.types import Session
 
-SPARE_SHARE = 0.005
-"""Of the budget: how much more than needed is freed at once where worthless versions are at hand."""
-SAMPLE = 256
+SAMPLE = 64
 """Versions of which those that leave are chosen where there are more; the worst of them are among the worst of all, and
 to look at thousands would hold up every request."""
+AMPLE = 8
+"""How many times the wanted bytes are to be in the sample, so that it is a choice."""
 LOOK_S = 0.05
 """Longest wait before looking again who may leave."""
 
@@ -25,9 +26,9 @@ LOOK_S = 0.05
 class Room:
     """`budget` bytes. `used` counts what is loaded, and what has left but still answers its last calls."""
 
-    def __init__(self, budget: int, clock: Clock, closed: Callable[[int], None] = lambda _: None) -> None:
-        """`closed` is told the bytes of every session that has been closed."""
-        self._closed = closed
+    def __init__(self, budget: int, clock: Clock, close: Callable[[Session, int], None]) -> None:
+        """`close` is given every session that has left, with its bytes, and closes it before another one is loaded."""
+        self._close = close
         self.budget = budget
         self.used = 0
         self.evictions = 0
@@ -67,10 +68,11 @@ class Room:
     def _clear(self, wanted: int, newcomer: Resident, size: int) -> float:
         """Let somebody leave; returns how long to wait for more."""
         now = self._clock.monotonic_ns()
-        everyone = [resident for resident in self.inside.values() if resident is not newcomer]
-        choice = self._choose(self._random.sample(everyone, min(SAMPLE, len(everyone))), wanted, now)
-        if not choice.leave and len(everyone) > SAMPLE:
-            choice = self._choose(everyone, wanted, now)
+        everyone = [*self.inside.values()]
+        some = self._sample(everyone, wanted)
+        choice = self._choose(some, newcomer, wanted, now)
+        if not choice.leave and len(some) < len(everyone):
+            choice = self._choose(everyone, newcomer, wanted, now)
         if not choice.leave and choice.wait_s is None:
             self.check(newcomer, size)
         for number in choice.leave:
@@ -79,13 +81,17 @@ class Room:
             self.evict(resident, f"room for {newcomer.name} ({in_units(size)}) after {idle_s:.1f} s without a call")
         return LOOK_S if choice.wait_s is None else choice.wait_s
 
-    def _choose(self, among: Sequence[Resident], wanted: int, now_ns: int) -> Choice:
+    def _sample(self, everyone: list[Resident], wanted: int) -> list[Resident]:
+        ample = AMPLE * wanted * len(everyone) // max(self.used, 1)
+        return self._random.sample(everyone, min(max(SAMPLE, ample), len(everyone)))
+
+    def _choose(self, among: Sequence[Resident], newcomer: Resident, wanted: int, now_ns: int) -> Choice:
         tenants = [
             resident.tenant(resident.lane, now_ns, pinned=resident.info.id in self.pinned)
             for resident in among
-            if resident.lane is not None
+            if resident.lane is not None and resident is not newcomer
         ]
-        return choose(tenants, wanted, int(SPARE_SHARE * self.budget))
+        return choose(tenants, wanted)
 
     def enter(self, resident: Resident, lane: Lane, size: int, load_ns: int) -> None:
         """A session of `size` bytes has been loaded."""
@@ -101,7 +107,7 @@ class Room:
         self.leave(resident)
 
     def leave(self, resident: Resident) -> None:
-        """Close the session after the calls that are in progress; those that come wait for another load."""
+        """Give the session up after the calls that are in progress; those that come wait for another load."""
         lane = resident.left()
         if lane is None:
             return
@@ -109,13 +115,13 @@ class Room:
         size = resident.bytes
         self._leaving += size
 
-        def closed() -> None:
+        def release(session: Session) -> None:
             self._leaving -= size
             self.used -= size
             self._freed.set()
-            self._closed(size)
+            self._close(session, size)
 
-        lane.close_when_idle(closed)
+        lane.release_when_idle(release)
 
 
 def in_units(size: int) -> str:

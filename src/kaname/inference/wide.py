@@ -12,7 +12,7 @@ from kaname.inference.crew import Crew
 from kaname.inference.gather import strict_context
 from kaname.inference.lane import Batch, Lane, Ran
 from kaname.resilience.deadlines import Deadlines
-from kaname.runtimes.types import Elsewhere
+from kaname.runtimes.types import Elsewhere, Session
 from kaname.signature import Signature
 from kaname.telemetry.tracecontext import OUTGOING
 
@@ -123,8 +123,8 @@ class WideLane(Lane):
         except Exception as error:  # noqa: BLE001  (the guard)
             return self._explain(call, error)
 
-    def _close(self) -> None:
-        super()._close()
+    def _release(self, release: Callable[[Session], None]) -> None:
+        super()._release(release)
         assert self._crew is not None
         self._crew.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaname.errors import KanameError, NotFound
 from kaname.ids import IdSource
 from kaname.serving.exchange import Body, Head, Reply, header_lines
-from kaname.serving.json_input import JsonInput
+from kaname.serving.json_input import json_input
 from kaname.serving.json_output import JsonOutput
 from kaname.signature import Signature
 from kaname.web.problems import problem
@@ -15,7 +15,7 @@ class JsonCodec:
     """`POST /api/v1/models/{model}[/versions/{v}]/predict` for one version."""
 
     def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
-        self.fill = JsonInput(signature, max_rows).fill
+        self.fill = json_input(signature, max_rows).fill
         self.answer = JsonOutput(signature, model, version).render
 
     def accepts(self, content_type: bytes) -> bool:

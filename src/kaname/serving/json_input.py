@@ -15,7 +15,15 @@ import msgspec
 from kaname.call import Call, Row
 from kaname.errors import InvalidInput, TooLarge
 from kaname.serving.exchange import Body
-from kaname.serving.json_rows import ONE, feature_type, place, row_encoder, tensor_builder, tensor_type
+from kaname.serving.json_rows import (
+    ONE,
+    feature_type,
+    per_signature,
+    place,
+    row_encoder,
+    tensor_builder,
+    tensor_type,
+)
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
@@ -104,3 +112,6 @@ class JsonInput:
         else:
             assert self._tensors is not None
             call.tensors = self._tensors(items, call)
+
+
+json_input = per_signature(JsonInput)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Union
 
 import msgspec
@@ -17,6 +18,9 @@ from kaname.signature import Feature, Signature
 from kaname.tensors import NUMPY_OF, Tensor, TensorSpec, fits
 
 _ANY_ROWS = -1
+per_signature = lru_cache(maxsize=512)
+"""Makes what reads a signature's bodies once for all versions that have that signature: it is types made at run time,
+dear to make, and whatever held them is only found by the collector, which holds up every request."""
 ONE = "features"
 """The form of a call for one row; other calls' form is the name of the list that their rows came in."""
 B64 = "b64"

@@ -15,7 +15,7 @@ from kaname.models.types import VersionInfo
 from kaname.runtimes.catalog import open_session, runtime_of
 from kaname.runtimes.held import held_by
 from kaname.runtimes.types import Elsewhere, Session, SessionOptions
-from kaname.serving.json_input import JsonInput
+from kaname.serving.json_input import json_input
 from kaname.storage.blobs.types import Held
 
 WARM_RUNS = 3
@@ -78,7 +78,7 @@ def warm(session: Session, info: VersionInfo) -> None:
     if info.sample is None:
         return
     call = Call("warm-up", _NOBODY, lambda _, __: None, rows=1)
-    JsonInput(info.signature, 100_000).fill(call, msgspec.json.encode(info.sample))
+    json_input(info.signature, 100_000).fill(call, msgspec.json.encode(info.sample))
     inputs, _ = strict_context().run(gather_for(info.signature), [call])
     for _ in range(WARM_RUNS):
         session.run(inputs)

@@ -17,6 +17,7 @@ from kaname.errors import KanameError
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body
 from kaname.serving.json_input import explain
+from kaname.serving.json_rows import per_signature
 from kaname.serving.oip.asked import Form, Reader, encoding_of
 from kaname.serving.oip.binary import LENGTH_HEADER, Blobs, split
 from kaname.serving.oip.cells import check_for
@@ -179,6 +180,7 @@ def _columns(inputs: tuple[Any, ...], rows: int) -> Sequence[Row] | None:
     return list(zip(*[one.data for one in inputs], strict=True))
 
 
+@per_signature
 def _usual_decoder(signature: Signature) -> Callable[[Body], Any] | None:
     """A decoder of exactly the inputs of a signature, in their order, as flat JSON.
 

@@ -15,6 +15,7 @@ from kaname.call import Call
 from kaname.errors import InvalidInput, TooLarge
 from kaname.serving.exchange import Body
 from kaname.serving.json_input import explain
+from kaname.serving.json_rows import per_signature
 from kaname.serving.tfs.columns import INPUTS, Columns
 from kaname.serving.tfs.rows import Rows
 from kaname.signature import Signature
@@ -154,3 +155,6 @@ def _single(value: Any) -> Any:
 
 def _same(value: Any) -> Any:
     return value
+
+
+predict_body, examples_body = per_signature(PredictBody), per_signature(ExamplesBody)

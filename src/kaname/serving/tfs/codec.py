@@ -9,7 +9,7 @@ from kaname.errors import InvalidInput, KanameError
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body
 from kaname.serving.oip import codec as oip
-from kaname.serving.tfs.body import ExamplesBody, PredictBody
+from kaname.serving.tfs.body import examples_body, predict_body
 from kaname.serving.tfs.columns import INPUTS
 from kaname.serving.tfs.output import Predictions, Write, classes, values
 from kaname.signature import Signature
@@ -28,11 +28,11 @@ class TfsCodec:
         self._cannot: InvalidInput | None = None
         if verb == "predict":
             predictions = Predictions(signature)
-            self._fill = PredictBody(signature, max_rows).fill
+            self._fill = predict_body(signature, max_rows).fill
             self._write: Write = predictions.rows
             self._write_columns: Write = predictions.outputs
             return
-        self._fill = ExamplesBody(signature, max_rows).fill
+        self._fill = examples_body(signature, max_rows).fill
         write = classes(signature) if verb == "classify" else values(signature)
         if write is None:
             found = "no class labels" if verb == "classify" else f"a model of kind {signature.task}"
