@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services demo test test-fast test-services lint format types contracts docs bench bench-density bench-overload soak clean
+.PHONY: help venv lock services demo test test-fast test-services test-gpu lint format types contracts docs bench bench-density bench-overload soak clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -44,6 +44,9 @@ test-fast: $(STAMP) ## the quick tests only, under a minute
 test-services: $(STAMP) ## the suites that start heavy servers
 	@$(PYTEST) -m services; code=$$?; \
 	 if [ $$code -eq 5 ]; then echo "no suite needs a heavy server"; exit 0; fi; exit $$code
+
+test-gpu: $(STAMP) ## what needs a CUDA device, with onnxruntime-gpu in the place of onnxruntime
+	@$(PYTEST) -m gpu
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check .

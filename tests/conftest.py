@@ -1,4 +1,4 @@
-"""What every test shares: with KANAME_REQUIRE_SERVICES=1 a skipped test is a failed one."""
+"""What every test shares: with KANAME_REQUIRE_SERVICES=1 a skipped test is a failed one, unless it needs a GPU."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if REQUIRED:
+    if REQUIRED and item.get_closest_marker("gpu") is None:
         _refuse(report)
     return report
 

@@ -34,7 +34,7 @@ from kaname.repositories.types import How
 from kaname.repositories.watch import Watch, Watcher
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.held import held_by
-from kaname.runtimes.types import Session, SessionOptions, session_options
+from kaname.runtimes.types import Session, session_options
 from kaname.serving.nodes.identity import node_id
 from kaname.serving.nodes.registry import Nodes
 from kaname.serving.snapshot import ModelEntry, Snapshot
@@ -77,6 +77,7 @@ class Stores:
             _folder(data / "work"),
             partial(reprofile, options=self.session_options),
             defaults=project.settings.models,
+            options=self.session_options,
         )
         self.repositories = Repositories(self.models, self.database, self.clock)
         self.tenants = Tenants(self.database, self.clock, project.settings.tenants)
@@ -136,7 +137,7 @@ class Stores:
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""
         held = self.artefacts.hold(version.artefact)
-        options = SessionOptions(threads=1, remotes=self.session_options.remotes)
+        options = msgspec.structs.replace(self.session_options, threads=1)
         session = open_session(version.runtime, artefact_file(held.folder, version), version.signature, options)
         return held_by(session, held)
 

@@ -14,6 +14,7 @@ from kaname.inference.ledger import Ledger
 from kaname.inference.residency import Residency
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.device_memory import DeviceMemory
 from kaname.runtimes.types import Profile, Session
 
 from .runtime import ROWS, Asked, RowRuntime
@@ -51,7 +52,8 @@ class Scales(Ledger):
 class House:
     """A residency whose loads the test holds, counts and fails."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, device_budget: int = 0) -> None:
+        """`device_budget`: of a device that sessions run on; 0: they run on none."""
         self.clock = ManualClock()
         self.last = 0
         self.go = threading.Event()
@@ -68,8 +70,18 @@ class House:
         self.taken: dict[int, int] = {}
         """What they take, where that is not what was expected."""
         self.load_ms = 0.0
+        self.device_sizes: dict[int, int] = {}
+        """What versions take of the device."""
+        self.on_device = 0
         self.residency = Residency(
-            self, self.make_lane, self.deadlines, self.clock, budget=budget, ledger=Scales(lambda: self.last)
+            self,
+            self.make_lane,
+            self.deadlines,
+            self.clock,
+            budget=budget,
+            device_budget=lambda total: total // 2,
+            ledger=Scales(lambda: self.last),
+            device=lambda: DeviceMemory(used=self.on_device, total=2 * device_budget) if device_budget else None,
         )
 
     def size(self, info: VersionInfo) -> int:
@@ -88,6 +100,7 @@ class House:
             self.clock.advance(ms=self.load_ms)
             if info.id in self.bad:
                 raise CorruptData("the file is damaged")
+            self.on_device += self.device_sizes.get(info.id, 0)
             self.sessions[info.id] = RowRuntime()
             return self.sessions[info.id]
         finally:
@@ -108,9 +121,9 @@ class House:
             await asyncio.sleep(0.0005)
 
 
-def run(scenario: Callable[[House], Awaitable[None]], budget: int = 1_000_000) -> None:
+def run(scenario: Callable[[House], Awaitable[None]], budget: int = 1_000_000, device_budget: int = 0) -> None:
     async def main() -> None:
-        house = House(budget)
+        house = House(budget, device_budget)
         await asyncio.wait_for(scenario(house), 20)
         await house.residency.close()
         house.deadlines.close()

@@ -239,3 +239,57 @@ def test_sessions_are_closed_where_they_were_opened() -> None:
         assert house.sessions[1].closed_on.startswith("load")
 
     run(scenario, budget=150)
+
+
+# --- a device -------------------------------------------------------------------------------------------
+
+
+def test_the_devices_budget_is_kept() -> None:
+    """Room for three on the device and for all in the machine's memory: never more than three, and all are answered."""
+
+    async def scenario(house: House) -> None:
+        house.sizes = dict.fromkeys(range(8), 10)
+        house.device_sizes = dict.fromkeys(range(8), 100)
+        for number in [*range(8), *range(8)]:
+            asked = house.ask(version(number), float(number))
+            await ended(asked)
+            asked.check_answer()
+            assert house.residency.room.device.used <= 350
+            house.clock.advance(ms=10)
+        room = house.residency.room
+        assert (room.device.budget, room.device.used, room.evictions) == (350, 300, 13)
+        assert room.used == 10 * len(room.inside)
+
+    run(scenario, device_budget=350)
+
+
+def test_a_version_too_large_for_the_device_is_refused() -> None:
+    """After its first load has shown it, with the setting that says so; the others are answered."""
+
+    async def scenario(house: House) -> None:
+        house.device_sizes = {1: 100, 2: 2048}
+        for number in (2, 1):
+            asked = house.ask(version(number))
+            await ended(asked)
+            if number == 1:
+                asked.check_answer()
+                continue
+            assert isinstance(asked.error, Unavailable)
+            assert "more memory of the device" in asked.error.message
+            assert "inference.device_memory_bytes" in str(asked.error.expected)
+        assert house.residency.room.device.used == 100
+
+    run(scenario, device_budget=350)
+
+
+def test_without_a_device_nothing_is_counted_of_one() -> None:
+    """Its budget stays unknown, and nobody leaves for its sake."""
+
+    async def scenario(house: House) -> None:
+        house.device_sizes = {1: 100}
+        asked = house.ask(version(1))
+        await ended(asked)
+        asked.check_answer()
+        assert (house.residency.room.device.budget, house.residency.room.device.used) == (None, 0)
+
+    run(scenario)

@@ -19,6 +19,7 @@ from kaname.signature import OutputSpec, Signature
 from kaname.tensors import TensorSpec
 from tests.e2e import graphs
 
+PLAIN_CUDA = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 HERE = ort.get_available_providers()
 SIGNATURE = Signature(
     task="other",
@@ -40,13 +41,14 @@ def test_auto_takes_what_is_there() -> None:
 
 
 def test_a_bound_of_device_memory_reaches_the_provider() -> None:
-    """In the words of each; the processor has none."""
+    """In the words of each; the processor has none. CUDA computes float32 as float32 in any case."""
     _, options = providers("tensorrt", [TENSORRT, CUDA, CPU], 1 << 30)
     assert options == [
         {"trt_max_workspace_size": "1073741824"},
-        {"gpu_mem_limit": "1073741824", "arena_extend_strategy": "kSameAsRequested"},
+        {**PLAIN_CUDA, "gpu_mem_limit": "1073741824"},
         {},
     ]
+    assert providers("cuda", [CUDA, CPU])[1] == [PLAIN_CUDA, {}]
 
 
 @pytest.mark.parametrize(("device", "provider"), [("cuda", CUDA), ("tensorrt", TENSORRT)])

@@ -10,7 +10,7 @@ import numpy as np
 from kaname.batch.columns import shown
 from kaname.batch.types import BadCell
 from kaname.runtimes.types import Profile, Session
-from kaname.serving.node import batch_rows
+from kaname.serving.budgets import batch_rows
 from kaname.settings import ModelConfig
 from kaname.tensors import Tensor
 

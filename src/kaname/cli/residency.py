@@ -11,7 +11,7 @@ import msgspec
 
 from kaname.cli.output import print_json
 from kaname.errors import Unavailable
-from kaname.inference.room import in_units
+from kaname.inference.shelf import in_units
 from kaname.project import Project, find, load_valid
 from kaname.serving.residency.account import VersionAccount, WorkerAccount, summed, total
 from kaname.serving.residency.published import accounts_folder, ask
@@ -61,13 +61,15 @@ def run(folder: Path, model: str | None, *, everything: bool, as_json: bool) -> 
     show(_workers(found))
     console().print()
     shown = found.versions if everything else found.versions[:MOST]
-    show(_versions(shown))
+    show(_versions(shown, on_device=found.total.device_budget > 0))
     if len(shown) < len(found.versions):
         console().print(f"and {len(found.versions) - len(shown)} more: --all")
 
 
 def _workers(found: Report) -> Table:
-    grid = table("worker", "in use", "interpreter", "models", "slack", "unaccounted", "budget", "versions", "evictions")
+    heads = ["worker", "in use", "interpreter", "models", "slack", "unaccounted", "budget", "versions", "evictions"]
+    on_device = found.total.device_budget > 0
+    grid = table(*heads, *(["on device", "device budget"] if on_device else []))
     rows = [*found.workers, found.total] if len(found.workers) > 1 else found.workers
     for worker in rows:
         memory = worker.memory
@@ -80,18 +82,21 @@ def _workers(found: Report) -> Table:
             in_units(worker.budget),
             str(worker.resident),
             str(worker.evictions),
+            *(map(in_units, (worker.device_bytes, worker.device_budget)) if on_device else ()),
         )
     return grid
 
 
-def _versions(versions: list[VersionAccount]) -> Table:
-    grid = table("version", "state", "bytes", "workers", "loads", "last load", "last asked", "evictions", "why")
+def _versions(versions: list[VersionAccount], *, on_device: bool) -> Table:
+    heads = ["workers", "loads", "last load", "last asked", "evictions", "why"]
+    grid = table("version", "state", "bytes", *(["on device"] if on_device else []), *heads)
     now = time.time()
     for version in versions:
         grid.add_row(
             version.name,
             version.state + (", pinned" if version.pinned else ""),
             in_units(version.bytes),
+            *([in_units(version.device_bytes)] if on_device else []),
             str(version.workers),
             str(version.loads),
             f"{version.load_ms:.1f} ms" if version.loads else "-",

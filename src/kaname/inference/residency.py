@@ -16,8 +16,10 @@ from kaname.inference.lane import Lane
 from kaname.inference.ledger import Ledger
 from kaname.inference.resident import Resident
 from kaname.inference.room import Room
+from kaname.inference.shelf import Taken
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
+from kaname.runtimes.device_memory import DeviceMemory, look
 from kaname.runtimes.types import Session
 
 LOG = logging.getLogger("kaname.residency")
@@ -42,7 +44,7 @@ class Loaded(NamedTuple):
     """A session, what it left in memory, and how long it took."""
 
     session: Session
-    bytes: int
+    taken: Taken
     load_ns: int
 
 
@@ -63,10 +65,13 @@ class Residency:
         clock: Clock,
         *,
         budget: int,
+        device_budget: Callable[[int], int] = lambda total: total,
         ledger: Ledger | None = None,
+        device: Callable[[], DeviceMemory | None] = look,
         loaded: Callable[[Room, float], None] = lambda _, __: None,
     ) -> None:
-        """`budget`: bytes that all sessions together may take. `loaded` is told of every load, and its seconds."""
+        """`budget`: bytes that all sessions together may take; `device_budget`: the same of a device that has so many
+        in all. `loaded` is told of every load, and its seconds. `device`: the device in use, on the loading thread."""
         self._loader = loader
         self._make_lane = make_lane
         self._deadlines = deadlines
@@ -78,6 +83,8 @@ class Residency:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.room = Room(budget, clock, self._close)
         self.ledger = ledger or Ledger()
+        self._device_budget = device_budget
+        self._look = device
         self.loads = 0
 
     def of(self, info: VersionInfo) -> Resident:
@@ -94,8 +101,7 @@ class Residency:
     def has_room(self, info: VersionInfo) -> bool:
         """Whether the version could be loaded without another one leaving."""
         known = self._residents.get(info.id)
-        expected = self._loader.size(info) if known is None else self._expected(known)
-        return self.room.used + expected <= self.room.budget
+        return self.room.has_room(self._expected(known or Resident(info)))
 
     def is_ready(self, info: VersionInfo) -> bool:
         """Whether the version is in memory."""
@@ -191,17 +197,18 @@ class Residency:
             return
         loaded = await loop.run_in_executor(self._thread, self._open, resident.info)
         try:
-            self.room.check(resident, loaded.bytes)
+            self.room.check(resident, loaded.taken)
             lane = self._make_lane(resident.info, loaded.session)
         except Exception:
             loaded.session.close()
             raise
-        self.room.enter(resident, lane, loaded.bytes, loaded.load_ns)
+        self.room.enter(resident, lane, loaded.taken, loaded.load_ns)
         self.loads += 1
         self._told(self.room, loaded.load_ns / 1e9)
 
-    def _expected(self, resident: Resident) -> int:
-        return resident.bytes or self._loader.size(resident.info)
+    def _expected(self, resident: Resident) -> Taken:
+        info = resident.info
+        return Taken(resident.bytes or self._loader.size(info), resident.device_bytes or info.profile.device_bytes)
 
     def _open(self, info: VersionInfo) -> Loaded:
         """On the thread that loads."""
@@ -210,8 +217,18 @@ class Residency:
             self.ledger.import_library(lambda: self._loader.prepare(info))
             self._prepared.add(info.runtime)
         began = self._clock.monotonic_ns()
+        before = self._look()
         session, size = self.ledger.measure(lambda: self._loader.open(info), self._loader.size(info))
-        return Loaded(session, size, self._clock.monotonic_ns() - began)
+        took_ns = self._clock.monotonic_ns() - began
+        return Loaded(session, Taken(size, self._on_device(before)), took_ns)
+
+    def _on_device(self, before: DeviceMemory | None) -> int:
+        """What was taken of the device since; by others at the same time, too."""
+        after = self._look()
+        if after is None:
+            return 0
+        self.room.device.budget = self._device_budget(after.total)
+        return max(after.used - (0 if before is None else before.used), 0)
 
     def _close(self, session: Session, size: int) -> None:
         try:
@@ -231,7 +248,7 @@ class Residency:
     async def _settle(self, resident: Resident) -> None:
         """Where a session took more than was expected, others make room afterwards."""
         if resident.lane is not None:
-            await self.room.make(0, resident, lambda: resident.lane is not None)
+            await self.room.make(Taken(0), resident, lambda: resident.lane is not None)
 
     def pin(self, ids: set[int]) -> None:
         """These versions, and no others, never make room once they are in memory."""

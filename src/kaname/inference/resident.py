@@ -22,8 +22,19 @@ class Resident:
     """
 
     __slots__ = (
-        *("_again_ns", "_failures", "_waiting", "asked_ns", "bytes", "error", "evictions", "info", "lane", "load_ns"),
-        *("loading", "loads", "needed", "since_ns", "wanted", "why"),
+        *(
+            "_again_ns",
+            "_failures",
+            "_waiting",
+            "asked_ns",
+            "bytes",
+            "device_bytes",
+            "error",
+            "evictions",
+            "info",
+            "lane",
+        ),
+        *("load_ns", "loading", "loads", "needed", "since_ns", "wanted", "why"),
     )
 
     def __init__(self, info: VersionInfo) -> None:
@@ -35,6 +46,8 @@ class Resident:
         self.needed = 0
         self.bytes = 0
         """What its session took when it was last loaded; 0: never measured."""
+        self.device_bytes = 0
+        """The same of the device's memory."""
         self.load_ns = 0
         """How long its last load took."""
         self.since_ns = 0
@@ -90,10 +103,11 @@ class Resident:
             self.error = None
         return self.error is not None
 
-    def entered(self, lane: Lane, size: int, load_ns: int, now_ns: int) -> None:
+    def entered(self, lane: Lane, size: int, device_size: int, load_ns: int, now_ns: int) -> None:
         """Its session has been loaded."""
         self.lane = lane
         self.bytes = size
+        self.device_bytes = device_size
         self.load_ns = load_ns
         self.since_ns = now_ns
         self.loads += 1
@@ -106,11 +120,11 @@ class Resident:
             self.asked_ns = lane.used_ns
         return lane
 
-    def tenant(self, lane: Lane, now_ns: int, *, pinned: bool) -> Tenant:
-        """How it stands in memory, for the choice of who leaves."""
+    def tenant(self, lane: Lane, size: int, now_ns: int, *, pinned: bool) -> Tenant:
+        """How it stands in memory of which it takes `size`, for the choice of who leaves."""
         return Tenant(
             id=self.info.id,
-            bytes=self.bytes,
+            bytes=size,
             load_s=self.load_ns / 1e9,
             stay_s=(now_ns - self.since_ns) / 1e9,
             idle_s=(now_ns - lane.used_ns) / 1e9,

@@ -1,4 +1,4 @@
-"""The memory that the sessions of one worker may take: who is in it, and who makes room."""
+"""The memory that the sessions of one worker may take, of the machine and of a device: who is in it, who makes room."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from kaname.clock import Clock
-from kaname.errors import Unavailable
 from kaname.inference.eviction import Choice, choose
 from kaname.inference.lane import Lane
 from kaname.inference.resident import Resident
+from kaname.inference.shelf import Shelf, Taken, in_units
 from kaname.runtimes.types import Session
 
 SAMPLE = 64
@@ -24,80 +24,92 @@ LOOK_S = 0.05
 
 
 class Room:
-    """`budget` bytes. `used` counts what is loaded, and what has left but still answers its last calls."""
+    """`budget` bytes of the machine's memory. The device's budget is set once it is known what the device has."""
 
     def __init__(self, budget: int, clock: Clock, close: Callable[[Session, int], None]) -> None:
         """`close` is given every session that has left, with its bytes, and closes it before another one is loaded."""
         self._close = close
         self.budget = budget
-        self.used = 0
+        self.host = Shelf(budget, "", "inference.memory_bytes", lambda resident: resident.bytes)
+        self.device = Shelf(
+            None, " of the device", "inference.device_memory_bytes", lambda resident: resident.device_bytes
+        )
         self.evictions = 0
         self.inside: dict[int, Resident] = {}
         self.pinned: set[int] = set()
         self._clock = clock
-        self._leaving = 0
         self._random = Random(0)  # noqa: S311  (who is looked at, no secret)
         self._freed = asyncio.Event()
 
-    def check(self, resident: Resident, size: int) -> None:
-        """Raise Unavailable for a version that cannot be in memory beside what is pinned, however long it waits."""
-        others = self.pinned & self.inside.keys() - {resident.info.id}
-        pinned = sum(self.inside[number].bytes for number in others)
-        if size > self.budget - pinned:
-            kept = f", of which pinned versions take {in_units(pinned)}" if pinned else ""
-            raise Unavailable(
-                "the version takes more memory than models may have",
-                where=resident.name,
-                found=in_units(size),
-                expected=f"at most {in_units(self.budget)} in this worker{kept} (inference.memory_bytes)",
-            )
+    @property
+    def used(self) -> int:
+        """Of the machine's memory."""
+        return self.host.used
 
-    async def make(self, size: int, resident: Resident, wanted: Callable[[], bool]) -> None:
-        """Return when there is room for `size` bytes more, or `wanted` no longer says so. Raises what `check` does."""
-        self.check(resident, size)
-        while (short := self.used + size - self.budget) > 0 and wanted():
+    def has_room(self, taken: Taken) -> bool:
+        """Whether there is room without anybody leaving."""
+        return self.host.short(taken.host) <= 0 and self.device.short(taken.device) <= 0
+
+    def check(self, resident: Resident, taken: Taken) -> None:
+        """Raise Unavailable for a version that cannot be in memory beside what is pinned, however long it waits."""
+        self._check(self.host, resident, taken.host)
+        self._check(self.device, resident, taken.device)
+
+    def _check(self, shelf: Shelf, resident: Resident, size: int) -> None:
+        others = self.pinned & self.inside.keys() - {resident.info.id}
+        shelf.check(resident.name, size, sum(shelf.of(self.inside[number]) for number in others))
+
+    async def make(self, taken: Taken, resident: Resident, wanted: Callable[[], bool]) -> None:
+        """Return when there is room for so many bytes more, or `wanted` no longer says so. Raises what `check` does."""
+        await self._make(self.host, taken.host, resident, wanted)
+        await self._make(self.device, taken.device, resident, wanted)
+
+    async def _make(self, shelf: Shelf, size: int, resident: Resident, wanted: Callable[[], bool]) -> None:
+        self._check(shelf, resident, size)
+        while (short := shelf.short(size)) > 0 and wanted():
             self._freed.clear()
             wait_s = LOOK_S
-            if short > self._leaving:
-                wait_s = self._clear(short - self._leaving, resident, size)
-            if self.used + size > self.budget:
+            if short > shelf.leaving:
+                wait_s = self._clear(shelf, short - shelf.leaving, resident, size)
+            if shelf.short(size) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(wait_s, LOOK_S)):
                         await self._freed.wait()
 
-    def _clear(self, wanted: int, newcomer: Resident, size: int) -> float:
+    def _clear(self, shelf: Shelf, wanted: int, newcomer: Resident, size: int) -> float:
         """Let somebody leave; returns how long to wait for more."""
         now = self._clock.monotonic_ns()
         everyone = [*self.inside.values()]
-        some = self._sample(everyone, wanted)
-        choice = self._choose(some, newcomer, wanted, now)
+        some = self._sample(shelf, everyone, wanted)
+        choice = self._choose(shelf, some, newcomer, wanted, now)
         if not choice.leave and len(some) < len(everyone):
-            choice = self._choose(everyone, newcomer, wanted, now)
+            choice = self._choose(shelf, everyone, newcomer, wanted, now)
         if not choice.leave and choice.wait_s is None:
-            self.check(newcomer, size)
+            self._check(shelf, newcomer, size)
         for number in choice.leave:
             resident = self.inside[number]
             idle_s = (now - resident.used_ns) / 1e9
             self.evict(resident, f"room for {newcomer.name} ({in_units(size)}) after {idle_s:.1f} s without a call")
         return LOOK_S if choice.wait_s is None else choice.wait_s
 
-    def _sample(self, everyone: list[Resident], wanted: int) -> list[Resident]:
-        ample = AMPLE * wanted * len(everyone) // max(self.used, 1)
+    def _sample(self, shelf: Shelf, everyone: list[Resident], wanted: int) -> list[Resident]:
+        ample = AMPLE * wanted * len(everyone) // max(shelf.used, 1)
         return self._random.sample(everyone, min(max(SAMPLE, ample), len(everyone)))
 
-    def _choose(self, among: Sequence[Resident], newcomer: Resident, wanted: int, now_ns: int) -> Choice:
+    def _choose(self, shelf: Shelf, among: Sequence[Resident], newcomer: Resident, wanted: int, now_ns: int) -> Choice:
         tenants = [
-            resident.tenant(resident.lane, now_ns, pinned=resident.info.id in self.pinned)
+            resident.tenant(resident.lane, shelf.of(resident), now_ns, pinned=resident.info.id in self.pinned)
             for resident in among
             if resident.lane is not None and resident is not newcomer
         ]
         return choose(tenants, wanted)
 
-    def enter(self, resident: Resident, lane: Lane, size: int, load_ns: int) -> None:
-        """A session of `size` bytes has been loaded."""
-        resident.entered(lane, size, load_ns, self._clock.monotonic_ns())
+    def enter(self, resident: Resident, lane: Lane, taken: Taken, load_ns: int) -> None:
+        """A session that takes so much has been loaded."""
+        resident.entered(lane, taken.host, taken.device, load_ns, self._clock.monotonic_ns())
         self.inside[resident.info.id] = resident
-        self.used += size
+        self.host.used += taken.host
+        self.device.used += taken.device
 
     def evict(self, resident: Resident, why: str) -> None:
         """Take a version out of memory, as soon as its last call is answered."""
@@ -112,21 +124,16 @@ class Room:
         if lane is None:
             return
         del self.inside[resident.info.id]
+        shelves = [(shelf, shelf.of(resident)) for shelf in (self.host, self.device)]
         size = resident.bytes
-        self._leaving += size
+        for shelf, part in shelves:
+            shelf.leaving += part
 
         def release(session: Session) -> None:
-            self._leaving -= size
-            self.used -= size
+            for shelf, part in shelves:
+                shelf.leaving -= part
+                shelf.used -= part
             self._freed.set()
             self._close(session, size)
 
         lane.release_when_idle(release)
-
-
-def in_units(size: int) -> str:
-    """Bytes for people."""
-    if size < 1024 * 1024:
-        return f"{size / 1024:.0f} KiB"
-    mebi = size / 1024**2
-    return f"{mebi:.1f} MiB" if mebi < 1024 else f"{mebi / 1024:.2f} GiB"

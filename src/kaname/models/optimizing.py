@@ -42,7 +42,7 @@ def optimize(
     reports: list[OptimizeReport] = []
 
     def make(known: VersionInfo, artefact: Path, workplace: Path) -> tuple[Imported, Mapping[str, float]]:
-        made = run(request, known, artefact, workplace)
+        made = run(msgspec.structs.replace(request, options=models.options), known, artefact, workplace)
         reports.append(made.report)
         found = {"agreement": made.report.agreement, "max_difference": made.report.max_difference}
         return made.imported, found  # the original's figures are not the new one's

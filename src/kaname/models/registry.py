@@ -20,7 +20,7 @@ from kaname.models.adding import Wanted, check_tags, register
 from kaname.models.edit import Edit, editing, etag_of
 from kaname.models.importing.types import MAX_SHARE, TOLERANCE, Imported, ImportRequest
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
-from kaname.runtimes.types import Profile
+from kaname.runtimes.types import PLAIN, Profile, SessionOptions
 from kaname.settings import ModelConfig
 from kaname.storage.blobs.types import Artefacts
 from kaname.storage.sql import journal
@@ -78,6 +78,7 @@ class Models:
         profiler: Profiler,
         *,
         defaults: ModelConfig | None = None,
+        options: SessionOptions = PLAIN,
     ) -> None:
         """`workdir`: where imports work. `defaults`: what holds for the fields that a model's owner has not set."""
         self._database = database
@@ -86,7 +87,7 @@ class Models:
         self._importer = importer
         self._workdir = workdir
         self._profiler = profiler
-        self._defaults = defaults or ModelConfig()
+        self._defaults, self.options = defaults or ModelConfig(), options
 
     # --- read ---------------------------------------------------------------------------------------------
 
@@ -176,8 +177,7 @@ class Models:
         returned as it is when its artefact is the same, else Conflict: versions never change. The artefact is
         published before the transaction; a crash in between leaves it without a version, for `collect_garbage`.
         `tolerance`, `max_share`: how far a conversion may differ from the original, `labels`: names of classes; see
-        ImportRequest.
-        Raises what the importer raises.
+        ImportRequest. Raises what the importer raises.
         """
         wanted = Wanted.checked(name, version, metrics or {}, tags, promote)
         request = ImportRequest(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from kaname.errors import CorruptData, InvalidInput
-from kaname.runtimes.types import Runtime, Session, SessionOptions
+from kaname.runtimes.types import Beginning, Runtime, Session, SessionOptions
 from kaname.signature import Signature
 
 FILES = {
@@ -46,6 +46,16 @@ def runtime_of(name: str) -> Runtime:
         raise InvalidInput("there is no such runtime", where="runtime", found=name, expected=", ".join(_CLASSES))
     module, attribute = _CLASSES[name]
     return cast("Runtime", getattr(import_module(module), attribute)())
+
+
+def begin(name: str, options: SessionOptions) -> None:
+    """Import the library of the runtime called `name` and begin to use its device: what all of its sessions share.
+
+    Raises InvalidInput, MissingDependency, Unavailable.
+    """
+    runtime = runtime_of(name)
+    if isinstance(runtime, Beginning):
+        runtime.begin(options)
 
 
 def open_session(runtime: str, path: Path, signature: Signature, options: SessionOptions) -> Session:

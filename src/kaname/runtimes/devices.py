@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's execution providers a session uses, by setting and by what is there.
+"""Which of ONNX Runtime's execution providers a session uses, by setting and by what is there; what a full device says.
 
 Source of the names and options: https://onnxruntime.ai/docs/execution-providers/
 """
@@ -11,6 +11,8 @@ from typing import Any
 from kaname.errors import Unavailable
 from kaname.settings import Device
 
+_FULL = ("failed to allocate memory", "smaller than requested bytes", "out of memory", "_alloc_failed")
+"""What ONNX Runtime, CUDA, its libraries and PyTorch say, in small letters, when a device's memory does not suffice."""
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _PROVIDERS: dict[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
 _DEVICES: dict[str, Device] = {CUDA: "cuda", TENSORRT: "tensorrt"}
@@ -37,11 +39,14 @@ def providers(device: Device, there: Sequence[str], memory_bytes: int = 0) -> tu
 
 
 def _options(provider: str, memory_bytes: int) -> dict[str, Any]:
-    if not memory_bytes or provider == CPU:
+    if provider == CPU:
         return {}
     if provider == TENSORRT:
-        return {"trt_max_workspace_size": str(memory_bytes)}
-    return {"gpu_mem_limit": str(memory_bytes), "arena_extend_strategy": "kSameAsRequested"}
+        return {"trt_max_workspace_size": str(memory_bytes)} if memory_bytes else {}
+    # Float32 is float32, as on the processor; and no search for the fastest convolution, which would hold up the
+    # first request of every number of rows. What an arena takes beyond need another session lacks.
+    options = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    return {**options, "gpu_mem_limit": str(memory_bytes)} if memory_bytes else options
 
 
 def device_of(asked: Device, used: Sequence[str]) -> Device:
@@ -56,3 +61,16 @@ def device_of(asked: Device, used: Sequence[str]) -> Device:
             expected=_PROVIDERS[asked][0],
         )
     return found
+
+
+def full(device: str, error: Exception) -> Unavailable | None:
+    """What to tell the caller where `error`, of a load or a run on `device`, says that its memory does not suffice."""
+    said = str(error)
+    if device == "cpu" or not any(words in said.lower() for words in _FULL):
+        return None
+    return Unavailable(
+        f"the memory of {device} does not suffice",
+        where="inference.device",
+        found=said.strip().splitlines()[-1][-300:],
+        expected="fewer rows at once, fewer models, or a larger inference.device_bytes where one is set",
+    )

@@ -8,17 +8,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 
-from kaname.errors import CorruptData, InvalidInput
-from kaname.runtimes.devices import CPU, device_of, providers
+from kaname.errors import CorruptData, InvalidInput, Unavailable
+from kaname.runtimes.devices import CPU, CUDA, device_of, full, providers
 from kaname.runtimes.types import SessionOptions
 from kaname.settings import Device
 from kaname.signature import Signature
@@ -58,11 +61,23 @@ class OnnxSession:
     model); every other size through `run` with names prepared beforehand.
     """
 
-    __slots__ = ("_bound", "_file_outputs", "_inner", "_inputs", "_names", "_outputs", "_session", "_wanted", "device")
+    __slots__ = (
+        *("_bound", "_file_outputs", "_inner", "_inputs", "_names", "_outputs", "_session", "_wanted"),
+        *("again", "device"),
+    )
 
-    def __init__(self, session: ort.InferenceSession, signature: Signature, asked: Device = "auto") -> None:
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        signature: Signature,
+        asked: Device = "auto",
+        again: Callable[[], OnnxSession] | None = None,
+    ) -> None:
+        """`again` opens the same once more."""
         self._session = session
         self.device = device_of(asked, session.get_providers())
+        self.again = again if _plans(session) else None
+        """Set where a run of another number of rows than the last takes long to plan."""
         # The public `run` validates names again at every call (2 µs); the object below it does the work.
         self._inner: Any = getattr(session, "_sess", session)
         inputs = {spec.name: spec for spec in _specs(session.get_inputs())}
@@ -93,7 +108,13 @@ class OnnxSession:
         if self._inputs is not None:
             inputs = tuple(x if c is None else c(x) for c, x in zip(self._inputs, inputs, strict=True))
         feed = dict(zip(self._names, inputs, strict=True))
-        found: Sequence[Tensor] = self._inner.run(self._wanted, feed, None)
+        try:
+            found: Sequence[Tensor] = self._inner.run(self._wanted, feed, None)
+        except Exception as error:  # onnxruntime has a dozen unrelated classes
+            refused = full(self.device, error)
+            if refused is None:
+                raise
+            raise refused from error
         if self._outputs is None:
             return tuple(found)
         return tuple(x if c is None else c(x) for c, x in zip(self._outputs, found, strict=True))
@@ -143,7 +164,15 @@ class OnnxRuntime:
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> OnnxSession:
         """See `Runtime.open`."""
-        return OnnxSession(_load(path, options), signature, options.device)
+
+        def again() -> OnnxSession:
+            return OnnxSession(_load(path, options), signature, options.device, again)
+
+        return again()
+
+    def begin(self, options: SessionOptions) -> None:
+        """See `Beginning.begin`."""
+        check_device(options.device)
 
 
 @cache
@@ -152,10 +181,48 @@ def _begin() -> None:
     ort.InferenceSession(_IDENTITY, providers=[CPU])
 
 
+@cache
+def _find_libraries() -> str:
+    """Load CUDA's libraries from where pip has put them; what the library prints where they are elsewhere.
+
+    What CUDA's provider reports as errors from now on are attempts (a convolution has no plan of one kind, and gets one
+    of another); what ends a load or a run is raised.
+    """
+    ort.set_default_logger_severity(4)
+    with redirect_stdout(StringIO()) as said:
+        ort.preload_dlls()
+    return said.getvalue()
+
+
 def check_device(device: Device) -> None:
-    """Raise Unavailable where sessions cannot run on `device`."""
-    names, _ = providers(device, ort.get_available_providers())
-    device_of(device, ort.InferenceSession(_IDENTITY, providers=names).get_providers())
+    """Begin to use `device`. Raises Unavailable where sessions cannot run on it."""
+    names, each = _providers(device)
+    try:
+        session = ort.InferenceSession(
+            _IDENTITY, _quiet(), providers=names, provider_options=each, enable_fallback=device == "auto"
+        )
+    except Exception as error:  # onnxruntime has a dozen unrelated classes
+        raise Unavailable(
+            f"onnxruntime cannot begin to use {device}", where="inference.device", found=_last_line(error)
+        ) from error
+    device_of(device, session.get_providers())
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1][-400:]
+
+
+def _providers(device: Device, memory_bytes: int = 0) -> tuple[list[str], list[dict[str, Any]]]:
+    names, each = providers(device, ort.get_available_providers(), memory_bytes)
+    if CUDA in names:
+        _find_libraries()
+    return names, each
+
+
+def _quiet() -> ort.SessionOptions:
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 3
+    return settings
 
 
 def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -168,21 +235,52 @@ def describe(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
 
 
 def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
-    settings = ort.SessionOptions()
+    settings = _quiet()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
     # An arena of its own costs each small session about a megabyte and makes none of them faster.
     settings.enable_cpu_mem_arena = False
     settings.enable_mem_pattern = False
     # Spinning threads of one worker would take the cores of the others.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    names, each = providers(options.device, ort.get_available_providers(), options.device_bytes)
+    names, each = _providers(options.device, options.device_bytes)
+    if CUDA in names:
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return ort.InferenceSession(os.fspath(path), settings, providers=names, provider_options=each)
+        session = ort.InferenceSession(os.fspath(path), settings, providers=names, provider_options=each)
     except Exception as error:  # onnxruntime has a dozen unrelated classes
+        refused = full(device_of("auto", names), error)
+        if refused is not None:
+            raise refused from error
         raise CorruptData(f"onnxruntime cannot load {path.name}: {error}", where=str(path)) from error
+    if options.device == "auto" and CUDA in names and not _on_device(session):
+        return _load(path, msgspec.structs.replace(options, device="cpu"))
+    return session
+
+
+def _on_device(session: ort.InferenceSession) -> bool:
+    """Whether the device has the larger part of the work: of trees and kernels it knows nothing, and what is left of
+    such a model would only cost copies and memory there."""
+    parts = _parts(session)
+    there = sum(len(part.get_nodes()) for part in parts if part.ep_name != CPU)
+    return not parts or 2 * there >= sum(len(part.get_nodes()) for part in parts)
+
+
+def _plans(session: ort.InferenceSession) -> bool:
+    """Whether there are convolutions on a device."""
+    convolutions = ("Conv", "FusedConv", "ConvTranspose", "NhwcConv", "NhwcFusedConv")
+    return any(
+        node.op_type in convolutions for part in _parts(session) if part.ep_name != CPU for node in part.get_nodes()
+    )
+
+
+def _parts(session: ort.InferenceSession) -> Sequence[Any]:
+    """The parts of the graph by provider; none for the processor alone, or before onnxruntime 1.24."""
+    if session.get_providers() == [CPU] or not hasattr(session, "get_provider_graph_assignment_info"):
+        return ()
+    found: Sequence[Any] = session.get_provider_graph_assignment_info()
+    return found
 
 
 def _specs(nodes: Sequence[Any]) -> list[TensorSpec]:

@@ -12,6 +12,8 @@ from statistics import median
 import numpy as np
 
 from kaname.clock import Clock, SystemClock
+from kaname.errors import Unavailable
+from kaname.runtimes.sized import sized
 from kaname.runtimes.types import Profile, Session
 from kaname.signature import Signature
 from kaname.tensors import Tensor
@@ -51,6 +53,7 @@ def profile(
     if not splits:
         us = _measure(session, {1: single}, clock, budget_s / 4)[1]
         return Profile(rows=(1,), us=(us,), best_rows=1, exact=False, splits=False)
+    session = sized(session, signature)
     times = _measure(session, _batches(session, rows, clock, budget_s), clock, budget_s)
     return Profile(rows=tuple(times), us=tuple(times.values()), best_rows=_best(times), exact=exact, splits=True)
 
@@ -67,13 +70,18 @@ def _best(times: dict[int, float]) -> int:
 
 
 def _batches(session: Session, rows: Tensors, clock: Clock, budget_s: float) -> dict[int, Tensors]:
-    """Inputs of every size worth measuring, each run once; stops when sizes get dear and bring nothing."""
+    """Inputs of every size worth measuring, each run once; stops where they do not fit, or get dear for nothing."""
     found: dict[int, Tensors] = {}
     cheapest = float("inf")
     for size in SIZES:
         batch = _take(rows, [i % len(rows[0]) for i in range(size)])
         start = clock.monotonic_ns()
-        session.run(batch)
+        try:
+            session.run(batch)
+        except Unavailable:  # more than the device's memory holds
+            if not found:
+                raise
+            break
         seconds = (clock.monotonic_ns() - start) / 1e9
         found[size] = batch
         if size >= 4 and seconds * _ROUNDS > budget_s / 4 and seconds / size > cheapest * _GAIN:

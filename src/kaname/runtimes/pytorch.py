@@ -1,6 +1,6 @@
 """PyTorch: exported programs (`.pt2`) and TorchScript, for what ONNX Runtime cannot run as they do.
 
-The only module that imports torch. It runs on the first CUDA device where PyTorch finds one, else on the processor.
+The only module that imports torch. `auto` is the first CUDA device where PyTorch finds one, else the processor.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.errors import CorruptData, InvalidInput, MissingDependency, Unavailable
+from kaname.runtimes.devices import full
 from kaname.runtimes.named import DATATYPES
 from kaname.runtimes.types import SessionOptions
+from kaname.settings import Device
 from kaname.signature import OutputSpec, Signature
 from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
 
@@ -100,13 +102,13 @@ class Script:
 class PyTorchSession:
     """One program on one device."""
 
-    __slots__ = ("_device", "_dtypes", "_order", "_outputs", "_program", "_torch")
+    __slots__ = ("_dtypes", "_order", "_outputs", "_program", "_torch", "device")
 
-    def __init__(self, program: Program, signature: Signature, device: str = "cpu") -> None:
+    def __init__(self, program: Program, signature: Signature, device: Device = "cpu") -> None:
         """`device`: where the program lies."""
         self._torch = library()
         self._program = program
-        self._device = device
+        self.device = device
         order = [spec.name for spec in signature.inputs]
         if sorted(order) != sorted(program.names):
             raise CorruptData(
@@ -118,8 +120,17 @@ class PyTorchSession:
         self._outputs = signature.outputs
 
     def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """See `Session.run`; raises what the program raises."""
-        torch, device = self._torch, self._device
+        """See `Session.run`; raises what the program raises, Unavailable where the device is full."""
+        try:
+            return self._run(inputs)
+        except Exception as error:  # a program may raise anything
+            refused = full(self.device, error)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        torch, device = self._torch, self.device
         with torch.inference_mode():
             # Copies: a program may write into what it is given.
             tensors = [
@@ -130,8 +141,10 @@ class PyTorchSession:
         return tuple([to_array(found[spec.name], spec) for spec in self._outputs])
 
     def close(self) -> None:
-        """Forget the program."""
+        """Forget the program, and give the device back what it took."""
         del self._program
+        if self.device != "cpu":
+            self._torch.cuda.empty_cache()
 
 
 class PyTorchRuntime:
@@ -139,20 +152,24 @@ class PyTorchRuntime:
 
     name = "pytorch"
 
+    def begin(self, options: SessionOptions) -> None:
+        """See `Beginning.begin`."""
+        library().zeros(1, device=device(options.device))
+
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> PyTorchSession:
         """See `Runtime.open`."""
-        place = device()
+        place = device(options.device)
         return PyTorchSession(load_exported(path, options.threads, place), signature, place)
 
 
-class TorchScriptRuntime:
+class TorchScriptRuntime(PyTorchRuntime):
     """Opens TorchScript archives."""
 
     name = "torchscript"
 
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> PyTorchSession:
         """See `Runtime.open`."""
-        place = device()
+        place = device(options.device)
         return PyTorchSession(load_script(path, options.threads, place), signature, place)
 
 
@@ -172,9 +189,19 @@ def library() -> Any:
     return torch
 
 
-def device() -> str:
-    """Where programs run in this process."""
-    return "cuda" if library().cuda.is_available() else "cpu"
+def device(asked: Device = "auto") -> Device:
+    """Where programs run that are to run on `asked`; on CUDA where that is TensorRT, which PyTorch knows nothing of.
+
+    Raises Unavailable.
+    """
+    there = library().cuda.is_available()
+    if asked == "cpu" or (asked == "auto" and not there):
+        return "cpu"
+    if not there:
+        raise Unavailable(
+            f"this PyTorch cannot use {asked}", where="inference.device", found="no CUDA device", expected="one"
+        )
+    return "cuda"
 
 
 def load_exported(path: Path, threads: int = 1, place: str = "cpu") -> ExportedProgram:
@@ -183,7 +210,9 @@ def load_exported(path: Path, threads: int = 1, place: str = "cpu") -> ExportedP
     torch.set_num_threads(threads)
     exported = _loaded(torch.export.load, path)
     if place != "cpu":
-        exported = torch.export.passes.move_to_device_pass(exported, place)
+        from torch.export.passes import move_to_device_pass  # a module that torch does not import by itself
+
+        exported = move_to_device_pass(exported, place)
     return ExportedProgram(exported)
 
 

@@ -78,12 +78,16 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int = 1
     """Intra-op threads; with one, batched results equal single ones bit for bit for float models."""
-    device: Device = "auto"
-    """Where ONNX models run."""
+    device: Device = "cpu"
+    """Where ONNX and PyTorch models run."""
     device_bytes: int = 0
     """Most of the device's memory that a session takes; 0: what there is."""
     remotes: tuple[RemoteSettings, ...] = ()
     """What the servers of remote models are shown."""
+
+
+PLAIN = SessionOptions()
+"""One thread of the processor."""
 
 
 def session_options(settings: InferenceSettings, remotes: tuple[RemoteSettings, ...] = ()) -> SessionOptions:
@@ -106,13 +110,21 @@ class Runtime(Protocol):
         """
 
 
+@runtime_checkable
+class Beginning(Runtime, Protocol):
+    """A runtime that has something to begin before its first session, which is then no part of that session."""
+
+    def begin(self, options: SessionOptions) -> None:
+        """Begin to use the device that sessions with `options` run on. Raises Unavailable where it cannot be used."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """How a version's time depends on the batch size, measured on the machine that imported it.
 
     `rows[i]` rows took `us[i]` microseconds per run (median). `best_rows` minimises time per row.
     `exact`: every output of a batch equals, bit for bit, that of its rows alone. `splits`: outputs have one
     row per input row and rows do not influence each other beyond rounding. `session_bytes`: what a session left in
-    memory; 0: not measured. `device`: where it ran.
+    memory; 0: not measured. `device`: where it ran. `device_bytes`: what the session left in the device's own memory.
     """
 
     rows: tuple[int, ...]
@@ -122,6 +134,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     splits: bool
     session_bytes: int = 0
     device: Device = "cpu"
+    device_bytes: int = 0
 
     def us_at(self, rows: int) -> float:
         """Microseconds of one run with `rows` rows: interpolated between, extrapolated beyond the measured sizes."""

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import msgspec
+import numpy as np
 
 from kaname.call import Call, Principal
 from kaname.errors import Unavailable
 from kaname.inference.gather import gather_for, strict_context
 from kaname.inference.residency import artefact_file
 from kaname.models.types import VersionInfo
-from kaname.runtimes.catalog import open_session, runtime_of
+from kaname.runtimes.catalog import begin, open_session
 from kaname.runtimes.held import held_by
+from kaname.runtimes.sized import SizedSession, sized
 from kaname.runtimes.types import Elsewhere, Session, SessionOptions
 from kaname.serving.json_input import json_input
 from kaname.storage.blobs.types import Held
@@ -44,8 +46,8 @@ class ArtefactLoader:
         return info.profile.session_bytes
 
     def prepare(self, info: VersionInfo) -> None:
-        """Import the library of the version's runtime."""
-        runtime_of(info.runtime)
+        """Import the library of the version's runtime, and begin to use the device."""
+        begin(info.runtime, self._options)
 
     def open(self, info: VersionInfo) -> Session:
         """A session that has answered the version's own sample."""
@@ -56,6 +58,7 @@ class ArtefactLoader:
             try:
                 path = artefact_file(held.folder, info)
                 session = open_session(info.runtime, path, info.signature, self._options)
+                session = sized(session, info.signature) if info.profile.splits else session
                 if not isinstance(session, Elsewhere):  # another machine keeps itself warm
                     warm(session, info)
             except BaseException:
@@ -73,8 +76,8 @@ class ArtefactLoader:
 
 
 def warm(session: Session, info: VersionInfo) -> None:
-    """Run the version's sample a few times. Raises what the session raises: a version that fails on its own
-    sample is not put into service."""
+    """Run the version's sample a few times, and in every size of the session. Raises what the session raises: a version
+    that fails on its own sample is not put into service."""
     if info.sample is None:
         return
     call = Call("warm-up", _NOBODY, lambda _, __: None, rows=1)
@@ -82,3 +85,5 @@ def warm(session: Session, info: VersionInfo) -> None:
     inputs, _ = strict_context().run(gather_for(info.signature), [call])
     for _ in range(WARM_RUNS):
         session.run(inputs)
+    for size in tuple(session.sizes) if isinstance(session, SizedSession) else ():
+        session.run(tuple(np.repeat(x, size, axis=0) for x in inputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -26,15 +27,15 @@ from kaname.inference.turnstile import Turnstile, Turnstiles
 from kaname.models.types import VersionInfo
 from kaname.resilience.deadlines import Deadlines
 from kaname.runtimes.catalog import REMOTE
-from kaname.runtimes.memory import machine_bytes
-from kaname.runtimes.types import Elsewhere, Profile, Session
+from kaname.runtimes.types import Elsewhere, Session
 from kaname.serving.asgi import AsgiReply
+from kaname.serving.budgets import batch_rows, device_budget, host_budget
 from kaname.serving.caching import Caches
 from kaname.serving.directory import Directory
 from kaname.serving.endpoint import Deferral, PrincipalOf
 from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
-from kaname.serving.meters import DoorMeters, Meters, ResidencyMeters, VersionMeters
+from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
 from kaname.serving.predict import Admission
 from kaname.serving.preload import Answers, preload
 from kaname.serving.provision import provision
@@ -138,7 +139,7 @@ class Node:
         self._deadlines = Deadlines(clock, loop)
         self._turnstiles = Turnstiles(clock, self._deadlines)
         self.loop = loop
-        self._meters = Meters(metrics)
+        self._meters: dict[int, VersionMeters] = {}
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
         self.residency = Residency(
@@ -146,7 +147,8 @@ class Node:
             self._make_lane,
             self._deadlines,
             clock,
-            budget=(settings.inference.memory_bytes or machine_bytes() // 2) // settings.server.workers,
+            budget=host_budget(settings),
+            device_budget=partial(device_budget, settings),
             loaded=ResidencyMeters(metrics).loaded,
         )
         self._caches = Caches(metrics, self._deadlines, remote)
@@ -200,7 +202,6 @@ class Node:
             self._forget_superseded(snapshot)
             used = {v.id for e in snapshot.models if e.info.loaded for v in e.versions}
             self.residency.keep(used & self._wanted)
-            self._meters.keep(snapshot)
 
     async def _load(self, snapshot: Snapshot) -> None:
         """Bring into memory what is to be warm when the snapshot comes into force."""
@@ -313,7 +314,10 @@ class Node:
 
     def meters_of(self, info: VersionInfo) -> VersionMeters:
         """The numbers of a version."""
-        return self._meters.of(info)
+        meters = self._meters.get(info.id)
+        if meters is None:
+            meters = self._meters[info.id] = VersionMeters(self.metrics, target_of(info))
+        return meters
 
     def config_of(self, info: VersionInfo) -> ModelConfig:
         """The settings of the version's model."""
@@ -393,10 +397,3 @@ class Node:
 def target_of(info: VersionInfo) -> Target:
     """The version as a call names it."""
     return Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
-
-
-def batch_rows(profile: Profile, config: ModelConfig) -> int:
-    """Most rows of a batch: what the profile found best, one where batching would change results, the owner's bound."""
-    may_batch = profile.splits and (profile.exact or config.batch_tolerance is not None)
-    best = profile.best_rows if may_batch else 1
-    return best if config.max_batch_rows is None else min(best, config.max_batch_rows)

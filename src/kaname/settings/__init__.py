@@ -88,9 +88,11 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     memory_bytes: Bytes = 0
     """Memory that models may take on this node, in equal shares for its workers; 0: half of what the machine has."""
     device: Device = "auto"
-    """Where ONNX models run: `auto` (CUDA where there is one, else the processor), `cpu`, `cuda`, `tensorrt`."""
+    """Where models of ONNX and PyTorch run: `auto` (CUDA where there is one, else `cpu`), `cpu`, `cuda`, `tensorrt`."""
     device_bytes: Bytes = 0
     """Most of a device's memory that one session takes; 0: what there is."""
+    device_memory_bytes: Bytes = 0
+    """Memory of the device that models may take on this node, in equal shares for its workers; 0: four fifths of it."""
     preload: Annotated[int, Meta(ge=0)] = 100
     """Most versions that a change loads before it is in force (at the start: before the server is ready), beside pinned
     ones and those whose predecessor is in memory; the others load when they are first asked."""

@@ -13,7 +13,7 @@ from kaname.models.importing.process import reprofile, run_import
 from kaname.models.importing.types import Imported, ImportRequest
 from kaname.models.types import VersionInfo
 from kaname.runtimes.remote.description import parse
-from kaname.runtimes.types import SessionOptions
+from kaname.runtimes.types import PLAIN, SessionOptions
 from kaname.secret import Secret
 from kaname.settings import RemoteSettings
 from tests.runtimes.remote.peer import SIGNATURE, Peer, says
@@ -34,7 +34,7 @@ def described(folder: Path, *urls: str, **fields: object) -> Path:
     return file
 
 
-def imported(file: Path, options: SessionOptions | None = None, sample: Path | None = None) -> Imported:
+def imported(file: Path, options: SessionOptions = PLAIN, sample: Path | None = None) -> Imported:
     """The import of a description."""
     return run_import(ImportRequest(path=file, sample=sample), file.parent / "work", options)
 

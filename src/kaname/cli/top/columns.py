@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kaname.cli.top.figures import Line, Traffic
 from kaname.errors import InvalidInput
-from kaname.inference.room import in_units
+from kaname.inference.shelf import in_units
 from kaname.telemetry.metrics import LATENCY_S
 
 TREND = 12

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kaname.cli.top.columns import COLUMNS, NOTHING, Column, Trend, duration, share, sort_column, three
 from kaname.cli.top.figures import Line, Window, Worker
-from kaname.inference.room import in_units
+from kaname.inference.shelf import in_units
 from kaname.terminal import table
 
 BAR = 20

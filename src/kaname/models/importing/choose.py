@@ -8,15 +8,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from kaname.errors import InvalidInput, KanameError, ModelFailed
+from kaname.errors import InvalidInput, KanameError, ModelFailed, Unavailable
 from kaname.models.importing import draw, parity, sample
 from kaname.models.importing.devices import agree_with_cpu
 from kaname.models.importing.types import Imported, ImportRequest, Prepared, Tensors
 from kaname.models.types import Parity, RuntimeChoice, VersionInfo
-from kaname.runtimes.catalog import FILES, HEAVY, open_session, runtime_of
+from kaname.runtimes.catalog import FILES, HEAVY, begin, open_session
+from kaname.runtimes.device_memory import used_bytes
 from kaname.runtimes.memory import measured
 from kaname.runtimes.profile import profile
-from kaname.runtimes.types import Profile, SessionOptions
+from kaname.runtimes.types import PLAIN, Profile, Session, SessionOptions
 from kaname.signature import OutputSpec, Signature
 
 _DRAWN_ROWS = 4_000
@@ -66,7 +67,9 @@ def finish(prepared: Prepared, request: ImportRequest) -> Imported:
     )
 
 
-def again(version: VersionInfo, artefact: Path) -> tuple[Profile, str, tuple[RuntimeChoice, ...]]:
+def again(
+    version: VersionInfo, artefact: Path, options: SessionOptions = PLAIN
+) -> tuple[Profile, str, tuple[RuntimeChoice, ...]]:
     """Profile every runtime of a version that passed parity at its import; the fastest is chosen."""
     rng = np.random.default_rng(20)
     signature = version.signature
@@ -78,7 +81,7 @@ def again(version: VersionInfo, artefact: Path) -> tuple[Profile, str, tuple[Run
         if choice.profile is None and not choice.chosen:
             choices.append(choice)
             continue
-        found = _profile(choice.runtime, artefact, signature, company)
+        found = _profile(choice.runtime, artefact, signature, company, options)
         choices.append(msgspec.structs.replace(choice, profile=found, chosen=False))
     chosen = _fastest(choices)
     assert chosen is not None
@@ -154,7 +157,7 @@ def _measure(
             choice = msgspec.structs.replace(choice, parity=found)
             if not parity.passes(found, alternative=alternative, max_share=request.max_share):
                 return msgspec.structs.replace(choice, reason=f"differs from the original: {figures(found)}")
-        measured = _profile(runtime, prepared.folder, prepared.signature, company)
+        measured = _profile(runtime, prepared.folder, prepared.signature, company, request.options)
     except KanameError as error:
         if len(prepared.runtimes) == 1:
             raise
@@ -182,20 +185,37 @@ def _answers(run: Callable[[Tensors], Tensors], rows: Tensors, signature: Signat
     return draw.one_by_one(run, rows)
 
 
-def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors) -> Profile:
-    runtime_of(runtime)  # its library is no part of a session
-    session, size = measured(lambda: open_session(runtime, folder, signature, SessionOptions()))
+def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors, options: SessionOptions) -> Profile:
+    begin(runtime, options)  # its library is no part of a session
+    before = used_bytes()
+    session, size = measured(lambda: open_session(runtime, folder, signature, options))
     try:
         device = getattr(session, "device", "cpu")
         if device != "cpu":
+            company = _that_fit(session, signature, company)
             agree_with_cpu(session, device, runtime, folder, signature, company)
-        return msgspec.structs.replace(profile(session, signature, company), session_bytes=size, device=device)
+        found = profile(session, signature, company)
+        taken = max(used_bytes() - before, 0)
+        return msgspec.structs.replace(found, session_bytes=size, device=device, device_bytes=taken)
     except KanameError:
         raise
     except Exception as error:
         raise ModelFailed(f"{_NAMES[runtime]} cannot run the model on its sample: {error}") from error
     finally:
         session.close()
+
+
+def _that_fit(session: Session, signature: Signature, company: Tensors) -> Tensors:
+    """As many of the rows as the device's memory holds at once."""
+    while True:
+        try:
+            session.run(company)
+        except Unavailable:
+            if not signature.batched or len(company[0]) == 1:
+                raise
+            company = _head(company, max(len(company[0]) // 4, 1))
+        else:
+            return company
 
 
 def _fastest(choices: list[RuntimeChoice]) -> RuntimeChoice | None:

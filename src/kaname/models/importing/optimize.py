@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from kaname.errors import InvalidInput
@@ -19,7 +20,9 @@ from kaname.models.importing.types import (
     Weight,
 )
 from kaname.models.types import RuntimeChoice, VersionInfo
-from kaname.runtimes.catalog import FILES, open_session
+from kaname.runtimes.catalog import FILES, begin, open_session
+from kaname.runtimes.device_memory import used_bytes
+from kaname.runtimes.memory import measured
 from kaname.runtimes.profile import profile
 from kaname.runtimes.types import Profile, Session, SessionOptions
 from kaname.signature import Signature
@@ -47,7 +50,7 @@ def optimize_here(request: OptimizeRequest, version: VersionInfo, artefact: Path
     folder = Path(tempfile.mkdtemp(prefix="optimize-", dir=workdir))
     calibration = None if request.calibration is None else _read(request.calibration, signature)
     optimize(request.method, artefact / file, folder / file, calibration, tuple(s.name for s in signature.inputs))
-    report, measured = _compare(request, signature, artefact, folder, rows, given)
+    report, profiled = _compare(request, signature, artefact, folder, rows, given)
     _agree(report, request, version)
     static = request.method == "int8" and request.calibration is not None
     return Optimized(
@@ -56,8 +59,8 @@ def optimize_here(request: OptimizeRequest, version: VersionInfo, artefact: Path
             source=f"{'static ' if static else ''}{request.method} of {version.version}",
             runtime="onnx",
             signature=signature,
-            profile=measured,
-            choices=(_choice(request, version, measured),),
+            profile=profiled,
+            choices=(_choice(request, version, profiled),),
             sample=version.sample,
             notes=(),
         ),
@@ -65,9 +68,9 @@ def optimize_here(request: OptimizeRequest, version: VersionInfo, artefact: Path
     )
 
 
-def _choice(request: OptimizeRequest, version: VersionInfo, measured: Profile) -> RuntimeChoice:
-    reason = f"the {request.method} form of version {version.version}: {measured.us[0]:.1f} µs per row alone"
-    return RuntimeChoice(runtime="onnx", file=FILES["onnx"], profile=measured, chosen=True, reason=reason)
+def _choice(request: OptimizeRequest, version: VersionInfo, found: Profile) -> RuntimeChoice:
+    reason = f"the {request.method} form of version {version.version}: {found.us[0]:.1f} µs per row alone"
+    return RuntimeChoice(runtime="onnx", file=FILES["onnx"], profile=found, chosen=True, reason=reason)
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -100,28 +103,32 @@ def _read(path: Path, signature: Signature) -> Tensors:
 def _compare(
     request: OptimizeRequest, signature: Signature, before: Path, after: Path, rows: Tensors, given: bool
 ) -> tuple[OptimizeReport, Profile]:
-    old = open_session("onnx", before, signature, SessionOptions())
-    new = open_session("onnx", after, signature, SessionOptions())
-    try:
-        expected, found = _alone(old, rows, signature), _alone(new, rows, signature)
-        weights, measured = [], None
-        for session, folder in ((old, before), (new, after)):
-            measured = profile(session, signature, tuple(x[:PROFILE_ROWS] for x in rows))
-            weights.append(_weight(folder, measured))
-    finally:
-        old.close()
-        new.close()
-    assert measured is not None
+    expected, old = _measured(before, signature, request.options, rows)
+    found, new = _measured(after, signature, request.options, rows)
     report = OptimizeReport(
         method=request.method,
-        before=weights[0],
-        after=weights[1],
+        before=_weight(before, old),
+        after=_weight(after, new),
         rows=len(rows[0]) if signature.batched else 1,
         given=given,
         agreement=agreement(expected, found, signature),
         max_difference=parity.compare(expected, found, signature, 0.0).max_difference,
     )
-    return report, measured
+    return report, new
+
+
+def _measured(folder: Path, signature: Signature, options: SessionOptions, rows: Tensors) -> tuple[Tensors, Profile]:
+    """The answers to `rows`, and what they cost."""
+    begin("onnx", options)
+    before = used_bytes()
+    session, size = measured(lambda: open_session("onnx", folder, signature, options))
+    try:
+        answers = _alone(session, rows, signature)
+        found = profile(session, signature, tuple(x[:PROFILE_ROWS] for x in rows))
+        device, taken = getattr(session, "device", "cpu"), max(used_bytes() - before, 0)
+    finally:
+        session.close()
+    return answers, msgspec.structs.replace(found, session_bytes=size, device=device, device_bytes=taken)
 
 
 def _alone(session: Session, rows: Tensors, signature: Signature) -> Tensors:

@@ -21,7 +21,7 @@ from kaname.models.importing.remote import import_remote, measure_remote
 from kaname.models.importing.types import Imported, ImportRequest, Optimized, OptimizeRequest
 from kaname.models.types import RuntimeChoice, VersionInfo
 from kaname.runtimes.catalog import REMOTE
-from kaname.runtimes.types import Profile, SessionOptions
+from kaname.runtimes.types import PLAIN, Profile, SessionOptions
 
 _TAIL_BYTES = 2_000
 
@@ -38,6 +38,7 @@ class ReprofileJob(msgspec.Struct, frozen=True, kw_only=True, tag="reprofile"):
 
     version: VersionInfo
     artefact: Path
+    options: SessionOptions
 
 
 class OptimizeJob(msgspec.Struct, frozen=True, kw_only=True, tag="optimize"):
@@ -96,9 +97,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
-def run_import(request: ImportRequest, workdir: Path, options: SessionOptions | None = None) -> Imported:
+def run_import(request: ImportRequest, workdir: Path, options: SessionOptions = PLAIN) -> Imported:
     """Import `request.path` in a child process; the artefact's files lie in a new folder under `workdir`. `options` say
-    how remote models are asked, which needs no process.
+    how sessions will use the machine, and how remote models are asked, which needs no process.
 
     Raises the child's KanameError (InvalidInput for what cannot be imported, MissingDependency, CorruptData),
     ModelFailed when the child died, DeadlineExceeded when it took longer than `request.timeout_s`.
@@ -107,10 +108,11 @@ def run_import(request: ImportRequest, workdir: Path, options: SessionOptions | 
     trust.demand(kind, request)
     workdir.mkdir(parents=True, exist_ok=True)
     if kind == REMOTE:
-        return import_remote(request, workdir, options or SessionOptions())
+        return import_remote(request, workdir, options)
     # A folder of the child's own: what it leaves behind when it dies goes with it.
     with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:
-        job = ImportJob(request=request, workdir=Path(own))
+        asked = msgspec.structs.replace(request, options=_here(options))
+        job = ImportJob(request=asked, workdir=Path(own))
         # A Python model is the owner's own code and may need the network to load; nothing else does.
         reply = _ask(job, f"importing {request.path.name}", request.timeout_s, isolate=kind != "python")
         if reply.imported is None:
@@ -120,16 +122,17 @@ def run_import(request: ImportRequest, workdir: Path, options: SessionOptions | 
 
 
 def reprofile(
-    version: VersionInfo, artefact: Path, options: SessionOptions | None = None, *, timeout_s: float = 300.0
+    version: VersionInfo, artefact: Path, options: SessionOptions = PLAIN, *, timeout_s: float = 300.0
 ) -> tuple[Profile, str, tuple[RuntimeChoice, ...]]:
     """Measure every runtime of `version` again in a child process: (profile, fastest runtime, choices).
 
-    A runtime that failed parity at import stays out. Raises as `run_import` does.
+    `options`: how sessions will use the machine. A runtime that failed parity at import stays out. Raises as
+    `run_import` does.
     """
     if version.runtime == REMOTE:
-        found, choice = measure_remote(version, artefact, options or SessionOptions())
+        found, choice = measure_remote(version, artefact, options)
         return found, REMOTE, (choice,)
-    job = ReprofileJob(version=version, artefact=artefact.resolve())
+    job = ReprofileJob(version=version, artefact=artefact.resolve(), options=_here(options))
     what = f"profiling {version.model} version {version.version}"
     reply = _ask(job, what, timeout_s, isolate=version.source != "python")
     if reply.measured is None:
@@ -143,6 +146,7 @@ def run_optimize(request: OptimizeRequest, version: VersionInfo, artefact: Path,
     Raises as `run_import` does.
     """
     with tempfile.TemporaryDirectory(prefix="job-", dir=workdir.resolve()) as own:
+        request = msgspec.structs.replace(request, options=_here(request.options))
         job = OptimizeJob(request=request, version=version, artefact=artefact.resolve(), workdir=Path(own))
         reply = _ask(job, f"optimising {version.model} version {version.version}", request.timeout_s, isolate=True)
         if reply.optimized is None:
@@ -150,6 +154,11 @@ def run_optimize(request: OptimizeRequest, version: VersionInfo, artefact: Path,
         imported = reply.optimized.imported
         files = imported.files.rename(workdir.resolve() / imported.files.name)
     return msgspec.structs.replace(reply.optimized, imported=msgspec.structs.replace(imported, files=files))
+
+
+def _here(options: SessionOptions) -> SessionOptions:
+    """What of them a child process needs: no other machine's credentials."""
+    return msgspec.structs.replace(options, remotes=())
 
 
 def encode(message: Job | Reply) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from kaname.models.types import RuntimeChoice
-from kaname.runtimes.types import Profile
+from kaname.runtimes.types import Profile, SessionOptions
 from kaname.signature import Signature
 from kaname.tensors import Tensor
 
@@ -57,6 +57,8 @@ class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Output -> the classes that its columns stand for, where the model does not know them itself."""
     timeout_s: float = 600.0
     """The child process is killed after this time."""
+    options: SessionOptions = SessionOptions()
+    """How sessions will use the machine: what is measured is measured so."""
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,8 @@ class OptimizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Smallest share of rows that must be answered as before."""
     timeout_s: float = 600.0
     """The child process is killed after this time."""
+    options: SessionOptions = SessionOptions()
+    """How sessions will use the machine."""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ def answer_to(raw: bytes, *, isolated: bool) -> bytes:
 
 def _do(job: Job, *, isolated: bool) -> Reply:
     if isinstance(job, ReprofileJob):
-        found, runtime, choices = choose.again(job.version, job.artefact)
+        found, runtime, choices = choose.again(job.version, job.artefact, job.options)
         return Reply(measured=Measured(profile=found, runtime=runtime, choices=choices))
     if isinstance(job, OptimizeJob):
         return Reply(optimized=optimize_here(job.request, job.version, job.artefact, job.workdir))

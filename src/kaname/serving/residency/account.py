@@ -24,6 +24,7 @@ class VersionAccount(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     state: State
     bytes: int
+    device_bytes: Annotated[int, Meta(description="The same of a device's memory.")] = 0
     pinned: bool
     loads: int
     load_ms: Annotated[float, Meta(description="How long the last load took.")]
@@ -41,6 +42,11 @@ class VersionAccount(msgspec.Struct, frozen=True, kw_only=True):
         """What it takes now."""
         return self.bytes if self.state == "in memory" else 0
 
+    @property
+    def on_device_bytes(self) -> int:
+        """What it takes of a device now."""
+        return self.device_bytes if self.state == "in memory" else 0
+
 
 class WorkerAccount(msgspec.Struct, frozen=True, kw_only=True):
     """One worker at one moment, or all of them summed. `memory` are bytes by whose they are."""
@@ -49,6 +55,10 @@ class WorkerAccount(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     budget: Annotated[int, Meta(description="Bytes that its sessions may take together.")]
     memory: Memory
+    device_budget: Annotated[
+        int, Meta(description="Bytes of the device that its sessions may take; 0: it uses none.")
+    ] = 0
+    device_bytes: Annotated[int, Meta(description="Bytes of the device that its sessions take.")] = 0
     resident: Annotated[int, Meta(description="Versions in memory.")]
     loads: int
     evictions: int
@@ -67,6 +77,8 @@ def account(residency: Residency, clock: Clock, slot: int, pid: int) -> WorkerAc
         pid=pid,
         budget=residency.room.budget,
         memory=residency.ledger.memory(sum(version.bytes for version in inside)),
+        device_budget=residency.room.device.budget or 0,
+        device_bytes=sum(version.device_bytes for version in inside),
         resident=len(inside),
         loads=residency.loads,
         evictions=residency.room.evictions,
@@ -84,6 +96,7 @@ def _version(resident: Resident, residency: Residency, ahead_ns: int) -> Version
         version=resident.info.version,
         state=state,
         bytes=resident.bytes,
+        device_bytes=resident.device_bytes,
         pinned=resident.info.id in residency.room.pinned,
         loads=resident.loads,
         load_ms=resident.load_ns / 1e6,
@@ -118,10 +131,12 @@ def summed(workers: Iterable[WorkerAccount]) -> list[VersionAccount]:
 def _one(same: Sequence[VersionAccount]) -> VersionAccount:
     newest = max(same, key=lambda version: version.last_used_us or 0)
     inside = sum(version.resident_bytes for version in same)
+    on_device = sum(version.on_device_bytes for version in same)
     return msgspec.structs.replace(
         newest,
         state=min((version.state for version in same), key=ORDER.index),
         bytes=inside or max(version.bytes for version in same),
+        device_bytes=on_device or max(version.device_bytes for version in same),
         loads=sum(version.loads for version in same),
         evictions=sum(version.evictions for version in same),
         why=next((version.why for version in (newest, *same) if version.why), ""),
@@ -142,6 +157,8 @@ def total(workers: Sequence[WorkerAccount]) -> WorkerAccount:
             sessions=sum(m.sessions for m in memories),
             slack=sum(m.slack for m in memories),
         ),
+        device_budget=sum(worker.device_budget for worker in workers),
+        device_bytes=sum(worker.device_bytes for worker in workers),
         resident=sum(worker.resident for worker in workers),
         loads=sum(worker.loads for worker in workers),
         evictions=sum(worker.evictions for worker in workers),
