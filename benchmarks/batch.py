@@ -4,7 +4,8 @@ The limit: `session.run` of the model's ONNX file over the same rows, which alre
 it takes, with one thread per core and as many rows at once as are fastest: nothing is read, mapped or written. The
 batch: `kaname predict` on a Parquet, CSV or JSON lines file of these rows, on the same cores, from the start of the
 process to the renamed output. The registry chooses the runtime; to compare like with like, `--runtime onnx` runs the
-batch on ONNX Runtime as well. Both are measured in turns, several rounds; the medians are compared.
+batch on ONNX Runtime as well. Both are measured in turns, several rounds; the medians are compared. `--write` puts the
+result into `docs/benchmarks.md`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import machine, sections
+from benchmarks.report import table
 from kaname.batch.run import Run, Task
 from kaname.batch.types import options_of
 from kaname.models.types import VersionInfo
@@ -38,21 +41,27 @@ from kaname.stores import Stores
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
 SIZES = (1_000, 4_096, 16_384, 65_536)
+FORMATS = ("parquet", "csv", "jsonl")
 GOAL = 1.3
+LOOK_S = 0.02
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=500_000, help="10,000,000 is the claim's size")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--formats", nargs="+", default=["parquet"], choices=["parquet", "csv", "jsonl"])
+    parser.add_argument("--formats", nargs="+", default=["parquet"], choices=FORMATS)
     parser.add_argument("--runtime", choices=["chosen", "onnx"], default="chosen", help="of the batch")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--folder", type=Path, default=None, help="for the files; a temporary one by default")
     asked = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.cores])
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-        print(json.dumps(compare(Path(name), asked), indent=2))
+        found = compare(Path(name), asked)
+    print(json.dumps(found, indent=2))
+    if asked.write:
+        sections.put("batch", page(found))
 
 
 def compare(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -66,8 +75,10 @@ def compare(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         matrix = as_matrix(version, table)
         del table
         run_raw = raw(stores, version, matrix, asked.cores)
+        peaks: list[int] = []
         batches = {
-            form: batch(stores, project, version, path, folder / f"out.{form}", asked) for form, path in files.items()
+            form: batch(stores, project, version, path, folder / f"out.{form}", asked, peaks)
+            for form, path in files.items()
         }
         taken: dict[str, list[float]] = {"raw": [], **{form: [] for form in files}}
         for _ in range(asked.rounds):
@@ -86,9 +97,34 @@ def compare(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         "median_s": medians,
         "rows_per_s": {name: round(asked.rows / found) for name, found in medians.items()},
         "times_raw": ratios,
+        "largest_mib": max(peaks, default=0),
         "goal": GOAL,
         "met": all(ratio <= GOAL for ratio in ratios.values()),
     }
+
+
+def page(found: dict[str, Any]) -> str:
+    """The part of the page."""
+    names = {"raw": "ONNX Runtime alone, rows in memory", **{form: f"`kaname predict`, {form}" for form in FORMATS}}
+    rows = [
+        [
+            names[name],
+            f"{median:.1f} ({min(found['seconds'][name]):.1f}–{max(found['seconds'][name]):.1f})",
+            f"{found['rows_per_s'][name]:,}",
+            f"{found['times_raw'].get(name, 1.0):.2f}",
+        ]
+        for name, median in found["median_s"].items()
+    ]
+    facts = ", ".join(f"{name} {value}" for name, value in machine.describe().items() if name != "wrk")
+    return (
+        f"## A batch of {found['rows']:,} rows\n\n"
+        f"Written by `python -m benchmarks.batch --rows {found['rows']} --write`. Machine: {facts}. The flights model "
+        f"(LightGBM, 100 trees) on {found['cores']} cores: its ONNX file run by ONNX Runtime over rows that lie in "
+        "memory as the matrix that it takes, nothing read or written, against `kaname predict` from the start of the "
+        f"process to the renamed file, with the runtime that the import chose ({found['runtime']}). Goal: at most "
+        f"{found['goal']} times. The process held {found['largest_mib']:,} MiB at most.\n\n"
+        + table(["what", "seconds", "rows/s", "× ONNX Runtime"], rows)
+    )
 
 
 # --- what is compared -----------------------------------------------------------------------------------
@@ -117,16 +153,31 @@ def raw(stores: Stores, version: VersionInfo, matrix: np.ndarray[Any, Any], core
 
 
 def batch(
-    stores: Stores, project: Path, version: VersionInfo, source: Path, output: Path, asked: argparse.Namespace
+    stores: Stores,
+    project: Path,
+    version: VersionInfo,
+    source: Path,
+    output: Path,
+    asked: argparse.Namespace,
+    peaks: list[int],
 ) -> Callable[[], float]:
-    """The command, or for `--runtime onnx` the same run with another session; the output is removed each time."""
+    """The command, or for `--runtime onnx` the same run with another session; the output is removed each time.
+
+    `peaks` are told the most memory, in MiB, that the command's process held.
+    """
 
     def command() -> float:
         output.unlink(missing_ok=True)
         start = time.perf_counter()
         words = ["predict", "delay", "-i", source, "-o", output, "--threads", asked.cores, "--json"]
         kaname = Path(sys.executable).with_name("kaname")
-        subprocess.run([str(word) for word in (kaname, "-C", project, *words)], check=True, stdout=subprocess.DEVNULL)
+        command = [str(word) for word in (kaname, "-C", project, *words)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            peaks.append(_peak_mib(process.pid))
+            time.sleep(LOOK_S)
+        if process.returncode:
+            raise SystemExit(f"kaname predict ended with {process.returncode}")
         return time.perf_counter() - start
 
     def on_onnx() -> float:
@@ -146,6 +197,12 @@ def batch(
         return time.perf_counter() - start
 
     return command if asked.runtime == "chosen" else on_onnx
+
+
+def _peak_mib(pid: int) -> int:
+    """The most memory that a process has held so far, not what its parent had when it was started."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 # --- the rows -------------------------------------------------------------------------------------------

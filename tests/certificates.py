@@ -21,6 +21,8 @@ from cryptography.x509.oid import NameOID
 
 LOOPBACK = (x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1")))
 
+LASTS = timedelta(days=2)
+
 
 class Authority:
     """Issues certificates into a folder; `file` is its own."""
@@ -37,11 +39,17 @@ class Authority:
         self.file.write_bytes(own.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(
-        self, name: str, *names: x509.GeneralName, password: str | None = None, file: str | None = None
+        self,
+        name: str,
+        *names: x509.GeneralName,
+        password: str | None = None,
+        file: str | None = None,
+        lasts: timedelta = LASTS,
     ) -> tuple[Path, Path]:
-        """A certificate with this common name and these others, and its key: `NAME.crt` and `NAME.key`."""
+        """A certificate with this common name and these others, and its key: `NAME.crt` and `NAME.key`. It has been
+        valid for an hour, and `lasts` from now on."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = _builder(_named(name), self._name, key.public_key())
+        made = _builder(_named(name), self._name, key.public_key(), lasts)
         if names:
             made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate, private = (self._folder / f"{file or name}.{ending}" for ending in ("crt", "key"))
@@ -64,9 +72,11 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lasts: timedelta = LASTS
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     made = made.serial_number(x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))
+    made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + lasts)
     return made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

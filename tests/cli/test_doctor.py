@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 
-from kaname.cli import machine
+import pytest
+
+from kaname.cli import machine, upkeep
+from kaname.cli.findings import Finding
 from kaname.clock import SystemClock
 from kaname.serving.workers.lock import ProjectLock
-from kaname.settings import ServerSettings, Settings
+from kaname.settings import ArtefactSettings, ServerSettings, Settings, TlsSettings
+from tests.certificates import Authority
 from tests.cli.kaname import kaname
 
 SUBJECTS = {"python", "onnxruntime", "libgomp", "cores", "open files", "disk", "file system", "fsync", "clock", "port"}
@@ -65,7 +70,7 @@ def test_a_port_that_the_projects_own_server_has_is_in_order(tmp_path: Path) -> 
         lock.release()
 
 
-def _port(folder: Path, settings: Settings) -> machine.Finding:
+def _port(folder: Path, settings: Settings) -> Finding:
     (found,) = [each for each in machine.examine(folder, settings, SystemClock()) if each.subject == "port"]
     return found
 
@@ -77,3 +82,44 @@ def test_a_taken_port_and_too_many_workers_are_named() -> None:
         taken.listen()
         assert machine.port("127.0.0.1", taken.getsockname()[1]).level == "warn"
     assert machine.cores(10_000).level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("lasts", "level", "found"),
+    [
+        (timedelta(days=40, hours=1), "ok", "(40 days)"),
+        (timedelta(days=3, hours=1), "warn", "(3 days)"),
+        (timedelta(minutes=-30), "fail", "expired"),
+    ],
+)
+def test_a_certificate_is_renewed_in_time(tmp_path: Path, lasts: timedelta, level: str, found: str) -> None:
+    """How long it is valid is read from the pair that the server would show."""
+    certificate, key = Authority(tmp_path).issue("server", lasts=lasts)
+    tls = TlsSettings(certificate=certificate.name, key=key.name)
+    (finding,) = upkeep.examine_project(tmp_path, Settings(server=ServerSettings(tls=tls)), SystemClock())
+    assert (finding.subject, finding.level) == ("certificate", level)
+    assert found in finding.found
+
+
+def test_a_pair_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A key of another certificate, a file that is not there; not one whose clients must show theirs."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server", lasts=timedelta(days=99))
+    _, other = authority.issue("other")
+    strict = TlsSettings(certificate=certificate.name, key=key.name, client_ca=authority.file.name, clients="required")
+    wrong = TlsSettings(certificate=certificate.name, key=other.name)
+    missing = TlsSettings(certificate="none.pem")
+    levels = [upkeep.certificate(tmp_path, tls, SystemClock()).level for tls in (strict, wrong, missing)]
+    assert levels == ["ok", "fail", "fail"]
+
+
+def test_the_cache_of_artefacts_is_measured(tmp_path: Path) -> None:
+    """Where the artefacts lie elsewhere: what it holds of its budget, and whether the disk has the rest."""
+    folder = tmp_path / "copies"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "model.onnx").write_bytes(bytes(3 * 1024**2))
+    artefacts = ArtefactSettings(url="s3://bucket", cache_folder=str(folder), cache_bytes=1024**3)
+    (finding,) = upkeep.examine_project(tmp_path, Settings(artefacts=artefacts), SystemClock())
+    assert (finding.subject, finding.found) == ("artefact cache", "3.0 MiB of 1.00 GiB")
+    assert upkeep.judge_cache(0, 1024**3, 1024**2).level == "warn"
+    assert list(upkeep.examine_project(tmp_path, Settings(), SystemClock())) == []

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from kaname.call import Target
 from kaname.cli.top.columns import SORTS, duration, share, sort_column, three, trend
 from kaname.cli.top.counts import Counts, buckets, parse, quantile, since
 from kaname.cli.top.figures import Line, Sample, Window, between
@@ -37,7 +36,7 @@ class House:
         self.accounts: list[VersionAccount] = []
 
     def version(self, model: str, version: str = "1") -> VersionMeters:
-        return VersionMeters(self.metrics, Target(model=model, model_id=1, version=version, version_id=1))
+        return VersionMeters(self.metrics, model, version)
 
     def resident(self, model: str, version: str = "1", state: State = "in memory", size: int = MIB) -> None:
         account = VersionAccount(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
+from kaname.cli.top.counts import parse
 from kaname.models.importing.process import reprofile
 from kaname.models.registry import Models
 from kaname.serving.node import Alone
+from kaname.telemetry.metrics import expose
+from tests.processes import until
 from tests.serving.world import START_S, Client, Response, World, import_made
 
 ROW = b'{"features": {"length": 1, "width": 2, "petals": 3, "colour": "red"}}'
@@ -54,9 +56,7 @@ def test_a_version_asked_for_by_name_at_the_switch_stays_in_memory(tmp_path: Pat
 
         world.on_loop(hold)
         models.promote("flowers", "third", who="test")
-        until = time.monotonic() + START_S
-        while not world.on_loop(lambda: node.gate.switching):
-            assert time.monotonic() < until
+        until(lambda: world.on_loop(lambda: node.gate.switching), "the switch is near", START_S)
         assert _ask(world, "1").status == 200
         slow.go.set()
         asyncio.run_coroutine_threadsafe(node.settle(), node.loop).result(START_S)
@@ -64,3 +64,22 @@ def test_a_version_asked_for_by_name_at_the_switch_stays_in_memory(tmp_path: Pat
         for _ in range(3):
             assert _ask(world, "1").status == 200
         assert node.residency.loads == loads
+
+
+def test_a_version_that_is_archived_is_counted_no_longer(tmp_path: Path) -> None:
+    """Its series leave the metrics; those of the others stay."""
+    with World(tmp_path) as world:
+        stores, folder = world.stores, world.stores.project.data / "metrics"
+        models = Models(
+            stores.database, stores.artefacts, world.clock, import_made, tmp_path / ".kaname" / "work", reprofile
+        )
+        assert _ask(world, "1").status == _ask(world, "next").status == 200
+        before = parse(expose(folder))
+        assert {version for model, version in before if model == "flowers"} >= {"1", "next"}
+        models.promote("flowers", "next", who="test")
+        models.archive("flowers", "1", who="test")
+        assert world.plane.settled(models.seq(), START_S) == []
+        until(lambda: ("flowers", "1") not in parse(expose(folder)), "its series are gone")
+        after = parse(expose(folder))
+        assert after["flowers", "next"]["kaname_requests_total", "ok"] == 1
+        assert not {version for model, version in after if model == "flowers"} - {"next", ""}

@@ -282,3 +282,43 @@ def test_a_step_costs_a_fraction_of_a_microsecond(tmp_path: Path) -> None:
 
     assert ns(add) < 1_000
     assert ns(observe, 0.003) < 2_000
+
+
+def test_what_is_gone_is_no_longer_shown(tmp_path: Path) -> None:
+    """Neither the series of a version that is not kept nor those of a model; what has no model stays. Who still counts
+    in them counts for nobody, and a version of the same name begins anew."""
+    metrics = Metrics(tmp_path, 0)
+    old = metrics.counter("rows_total", "Rows.", model="a", version="1")
+    latency = metrics.histogram("latency_seconds", "Latency.", (0.1, 1.0), model="a", version="1")
+    old.add(5)
+    latency.observe(0.5)
+    metrics.counter("rows_total", "Rows.", model="a", version="2").add(7)
+    metrics.gauge("bytes", "Bytes.", model="b").set(1)
+    metrics.gauge("bytes", "Bytes.", model="a").set(2)
+    metrics.counter("refused_total", "Refused.").add(3)
+    metrics.keep({("a", "2"), ("a", "")})
+    old.add(1)
+    kept = {
+        ("rows_total", (("model", "a"), ("version", "2"))): 7.0,
+        ("bytes", (("model", "a"),)): 2.0,
+        ("refused_total", ()): 3.0,
+    }
+    assert parsed(expose(tmp_path)) == kept
+    metrics.counter("rows_total", "Rows.", model="a", version="1").add(2)
+    assert parsed(expose(tmp_path)) == {**kept, ("rows_total", (("model", "a"), ("version", "1"))): 2.0}
+
+
+def test_versions_that_come_and_go_do_not_make_the_file_longer(tmp_path: Path) -> None:
+    """The next owner of the slot puts new series in the place of forgotten ones, and reads the others as before."""
+    used = []
+    for start in range(40):
+        metrics = Metrics(tmp_path, 0)
+        metrics.counter("always_total", "Always.", model="m", version="0").add()
+        for version in (f"{start}a", f"{start}b"):
+            metrics.histogram("latency_seconds", "Latency.", (0.1, 1.0), model="m", version=version).observe(0.5)
+        metrics.keep({("m", "0")})
+        metrics.close()
+        content = slot_path(tmp_path, 0).read_bytes()
+        used.append(int.from_bytes(content[8:16], "little"))
+    assert used[-1] == used[10]  # versions of two digits have longer descriptions than those of one
+    assert parsed(expose(tmp_path)) == {("always_total", (("model", "m"), ("version", "0"))): 40.0}

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kaname.cli.machine import examine
 from kaname.cli.output import print_json
+from kaname.cli.upkeep import examine_project
 from kaname.clock import SystemClock
 from kaname.errors import InvalidInput, NotFound
 from kaname.project import find, load
@@ -24,7 +25,8 @@ def run(folder: Path, *, as_json: bool) -> int:
     if not folder.is_dir():
         raise InvalidInput("no such folder", where=str(folder))
     root, settings = _project(folder)
-    findings = list(examine(root, settings, SystemClock()))
+    clock = SystemClock()
+    findings = [*examine(root, settings, clock), *examine_project(root, settings, clock)]
     count = Counter(finding.level for finding in findings)
     if as_json:
         print_json({"folder": str(root), "findings": findings})

@@ -15,16 +15,12 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
+from kaname.cli.findings import Finding
 from kaname.clock import Clock
 from kaname.errors import InvalidInput
 from kaname.serving.workers.lock import Holder, holder
 from kaname.settings import Settings
-
-Level = Literal["ok", "warn", "fail"]
 
 FSYNC_TRIES = 20
 SLOW_FSYNC_MS, VERY_SLOW_FSYNC_MS = 20.0, 200.0
@@ -48,16 +44,6 @@ OPTIONAL = {
     "obstore": "s3",
 }
 """Library -> the extra that brings it."""
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the doctor's report."""
-
-    subject: str
-    level: Level
-    found: str
-    advice: str = ""
-    """What to do; empty when all is well."""
 
 
 def examine(folder: Path, settings: Settings, clock: Clock) -> Iterator[Finding]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from kaname.call import Answer, Call, Observer, Outcome, Outputs, Target
+from kaname.call import Answer, Call, Observer, Outcome, Outputs
 from kaname.clock import Clock
 from kaname.errors import KanameError
 from kaname.inference.lane import Ran, Run
 from kaname.inference.room import Room
+from kaname.models.types import VersionInfo
+from kaname.serving.snapshot import Snapshot
 from kaname.telemetry.metrics import LATENCY_S, ROWS, Counter, Metrics
 
 LATENCY = "kaname_request_seconds"
@@ -18,9 +20,9 @@ LATENCY = "kaname_request_seconds"
 class VersionMeters:
     """Counts one version's requests, rows, errors, latencies and runs."""
 
-    def __init__(self, metrics: Metrics, target: Target) -> None:
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         self._metrics = metrics
-        self._labels = {"model": target.model, "version": target.version}
+        self._labels = {"model": model, "version": version}
         self._errors: dict[str, Counter] = {}
         self.requests = metrics.counter("kaname_requests_total", "Requests, by outcome.", code="ok", **self._labels)
         self.rows = metrics.counter("kaname_rows_total", "Rows predicted.", **self._labels)
@@ -103,6 +105,28 @@ class VersionMeters:
             counter = self._metrics.counter("kaname_requests_total", "Requests, by outcome.", code=code, **self._labels)
             self._errors[code] = counter
         return counter
+
+
+class Meters:
+    """The numbers of all versions that were asked for or loaded, until they are archived or deleted."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._of: dict[int, VersionMeters] = {}
+
+    def of(self, info: VersionInfo) -> VersionMeters:
+        """The numbers of a version."""
+        meters = self._of.get(info.id)
+        if meters is None:
+            meters = self._of[info.id] = VersionMeters(self._metrics, info.model, info.version)
+        return meters
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Forget every version that is not in `snapshot`."""
+        there = {version.id: (version.model, version.version) for each in snapshot.models for version in each.versions}
+        for number in self._of.keys() - there:
+            del self._of[number]
+        self._metrics.keep({*there.values(), *((each.info.name, "") for each in snapshot.models)})
 
 
 class ResidencyMeters:

@@ -35,7 +35,7 @@ from kaname.serving.directory import Directory
 from kaname.serving.endpoint import Deferral, PrincipalOf
 from kaname.serving.exchange import Endpoint, Head
 from kaname.serving.gate import Gate
-from kaname.serving.meters import DoorMeters, ResidencyMeters, VersionMeters
+from kaname.serving.meters import DoorMeters, Meters, ResidencyMeters, VersionMeters
 from kaname.serving.predict import Admission
 from kaname.serving.preload import Answers, preload
 from kaname.serving.provision import provision
@@ -139,7 +139,7 @@ class Node:
         self._deadlines = Deadlines(clock, loop)
         self._turnstiles = Turnstiles(clock, self._deadlines)
         self.loop = loop
-        self._meters: dict[int, VersionMeters] = {}
+        self._meters = Meters(metrics)
         self._configs: dict[int, ModelConfig] = {}
         self._admissions: dict[int, Admission] = {}
         self.residency = Residency(
@@ -202,6 +202,7 @@ class Node:
             self._forget_superseded(snapshot)
             used = {v.id for e in snapshot.models if e.info.loaded for v in e.versions}
             self.residency.keep(used & self._wanted)
+            self._meters.keep(snapshot)
 
     async def _load(self, snapshot: Snapshot) -> None:
         """Bring into memory what is to be warm when the snapshot comes into force."""
@@ -314,10 +315,7 @@ class Node:
 
     def meters_of(self, info: VersionInfo) -> VersionMeters:
         """The numbers of a version."""
-        meters = self._meters.get(info.id)
-        if meters is None:
-            meters = self._meters[info.id] = VersionMeters(self.metrics, target_of(info))
-        return meters
+        return self._meters.of(info)
 
     def config_of(self, info: VersionInfo) -> ModelConfig:
         """The settings of the version's model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Container
+from collections.abc import Callable, Container
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,10 @@ class Buckets(NamedTuple):
     bounds: tuple[float, ...]
     counts: tuple[float, ...]
     sum: float
+
+
+Merge = Callable[[list[Reading]], float | Buckets]
+"""Makes one value of those of several slots."""
 
 
 class Point(NamedTuple):
@@ -55,8 +59,7 @@ def gather(folder: Path, live: Container[int] | None = None) -> list[Family]:
         for series, values in _read(path):
             if series.kind != "gauge" or live is None or slot in live:
                 readings.setdefault(series.name, []).append((series, values))
-    families = (_family(name, readings[name]) for name in sorted(readings))
-    return [family for family in families if family.points]
+    return [_family(name, readings[name]) for name in sorted(readings)]
 
 
 def _read(path: Path) -> list[Reading]:
@@ -64,7 +67,8 @@ def _read(path: Path) -> list[Reading]:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [(series, struct.unpack_from(f"<{series.cells}d", content, at)) for series, at in scan(content)]
+    found = [(series, struct.unpack_from(f"<{series.cells}d", content, at)) for series, at in scan(content)]
+    return [(series, values) for series, values in found if not math.isnan(values[0])]
 
 
 def _family(name: str, readings: list[Reading]) -> Family:
@@ -74,9 +78,9 @@ def _family(name: str, readings: list[Reading]) -> Family:
     for series, values in readings:
         if series.kind == last.kind:
             by_labels.setdefault(tuple(sorted(series.labels)), []).append((series, values))
-    merge = {"counter": _counter, "gauge": _gauge, "histogram": _histogram}[last.kind]
-    values_of = ((labels, merge(by_labels[labels])) for labels in sorted(by_labels))
-    points = tuple(Point(labels, value) for labels, value in values_of if value is not None)
+    merges: dict[Kind, Merge] = {"counter": _counter, "gauge": _gauge, "histogram": _histogram}
+    merge = merges[last.kind]
+    points = tuple(Point(labels, merge(by_labels[labels])) for labels in sorted(by_labels))
     return Family(name, last.kind, last.help, points)
 
 
@@ -84,10 +88,8 @@ def _counter(readings: list[Reading]) -> float:
     return math.fsum(values[0] for _, values in readings)
 
 
-def _gauge(readings: list[Reading]) -> float | None:
-    values = [values[0] for _, values in readings if not math.isnan(values[0])]
-    if not values:
-        return None
+def _gauge(readings: list[Reading]) -> float:
+    values = [values[0] for _, values in readings]
     return max(values) if readings[-1][0].policy == "max" else sum(values)
 
 

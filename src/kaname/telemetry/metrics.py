@@ -5,7 +5,7 @@ Any process can sum the files of all slots (`expose`), those of workers that die
 interpreter lock, `add` and `observe` may be called from any thread.
 
 Labels are for what an operator configures (model, version, code), never for what a request brings: a series stays
-in its file for good.
+until its model or version is gone (`keep`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -112,6 +112,9 @@ class Metrics:
         self._file = SlotFile(slot_path(folder, slot))
         self._known = dict(self._file.found)
         self._families: dict[str, tuple[Kind, str]] = {}
+        self._owned: dict[tuple[str, str], list[Series]] = {}
+        for series in self._known:
+            self._own(series)
         self._clear_gauges()
 
     def counter(self, name: str, help: str, **labels: str) -> Counter:  # noqa: A002  (Prometheus' own word)
@@ -142,6 +145,15 @@ class Metrics:
         series = Series(name=name, kind="histogram", help=help, labels=_labels(labels, "le"), bounds=bounds)
         return Histogram(self._cells(series), bounds)
 
+    def keep(self, known: Container[tuple[str, str]]) -> None:
+        """Forget the series of models and versions that are not in `known`, where a version is (model, version) and a
+        model (model, ""). Whoever still counts in them counts for nobody."""
+        for whose in [whose for whose in self._owned if whose not in known]:
+            for series in self._owned.pop(whose):
+                cells = self._known.pop(series)
+                for at in range(series.cells):
+                    cells[at] = math.nan
+
     def close(self) -> None:
         """Give the slot back. Counters stay in the file; gauges vanish from the sum."""
         self._clear_gauges()
@@ -156,7 +168,13 @@ class Metrics:
         found = self._known.get(series)
         if found is None:
             found = self._known[series] = self._file.append(series)
+            self._own(series)
         return found
+
+    def _own(self, series: Series) -> None:
+        labels = dict(series.labels)
+        if "model" in labels:
+            self._owned.setdefault((labels["model"], labels.get("version", "")), []).append(series)
 
     def _clear_gauges(self) -> None:
         """NaN marks a gauge that nobody sets: what a dead worker last said is no longer true."""

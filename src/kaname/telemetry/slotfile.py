@@ -7,12 +7,14 @@ Layout, all little-endian and aligned to 8 bytes::
 
 `used` is written last, so a process killed while it adds a series leaves the file as it was. A cell is one aligned
 8-byte store: a reader sees the old or the new number. The file outlives its process; the next owner of the slot goes
-on counting where the last one stopped.
+on counting where the last one stopped. A series whose first cell is NaN is not there: nobody counts it any more, and
+the next owner may put another one of the same size in its place.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 import struct
@@ -68,7 +70,7 @@ def slot_of(path: Path) -> int | None:
 
 
 def scan(content: bytes | memoryview) -> Iterator[tuple[Series, int]]:
-    """Every series in `content` with the offset of its cells; stops at the first record that makes no sense."""
+    """Every series in `content` with the offset of its cells; stops where a record does not fit in."""
     if len(content) < HEADER_BYTES or content[:8] != MAGIC:
         return
     end = min(int.from_bytes(content[8:16], "little"), len(content))
@@ -82,7 +84,7 @@ def scan(content: bytes | memoryview) -> Iterator[tuple[Series, int]]:
         try:
             series = _decode(content[start - _padded(length) : start - _padded(length) + length])
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return
+            continue  # damaged, or just being put in the place of another
         if series.cells == cells:
             yield series, start
 
@@ -105,7 +107,14 @@ class SlotFile:
         self._map: mmap.mmap | None = None
         self._bytes = memoryview(b"")
         self._resize(max(CHUNK_BYTES, os.fstat(self._fd).st_size))
-        self.found = {series: self._cells(at, series.cells) for series, at in self._read()}
+        self._free: dict[tuple[int, int], list[int]] = {}
+        self.found: dict[Series, memoryview[float]] = {}
+        for series, at in self._read():
+            cells = self._cells(at, series.cells)
+            if math.isnan(cells[0]):
+                self._free.setdefault(_shape(_encode(series), series), []).append(at)
+            else:
+                self.found[series] = cells
 
     def _read(self) -> list[tuple[Series, int]]:
         found = list(scan(self._bytes))
@@ -121,6 +130,9 @@ class SlotFile:
     def append(self, series: Series, initial: float = 0.0) -> memoryview[float]:
         """Add `series`; returns its cells (float64), which stay valid while the file grows."""
         text = _encode(series)
+        free = self._free.get(_shape(text, series))
+        if free:
+            return self._replace(free.pop(), text, series, initial)
         at = self._used
         start = at + 8 + _padded(len(text))
         end = start + 8 * series.cells
@@ -130,6 +142,13 @@ class SlotFile:
         self._bytes[at + 8 : at + 8 + len(text)] = text
         struct.pack_into(f"<{series.cells}d", self._bytes, start, *[initial] * series.cells)
         self._set_used(end)
+        return self._cells(start, series.cells)
+
+    def _replace(self, start: int, text: bytes, series: Series, initial: float) -> memoryview[float]:
+        at = start - _padded(len(text))
+        self._bytes[at - 8 : at - 4] = len(text).to_bytes(4, "little")
+        self._bytes[at : at + len(text)] = text
+        struct.pack_into(f"<{series.cells}d", self._bytes, start, *[initial] * series.cells)
         return self._cells(start, series.cells)
 
     def close(self) -> None:
@@ -151,6 +170,11 @@ class SlotFile:
 
     def _cells(self, start: int, count: int) -> memoryview[float]:
         return self._bytes[start : start + 8 * count].cast("d")
+
+
+def _shape(text: bytes, series: Series) -> tuple[int, int]:
+    """What two series must share for one to take the other's place."""
+    return _padded(len(text)), series.cells
 
 
 def _padded(length: int) -> int:
