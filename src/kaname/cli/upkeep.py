@@ -12,7 +12,7 @@ from kaname.cli.findings import Finding
 from kaname.cli.status import believing
 from kaname.clock import Clock
 from kaname.errors import KanameError
-from kaname.inference.room import in_units
+from kaname.inference.shelf import in_units
 from kaname.serving.certificates import Certificates
 from kaname.serving.workers.types import data_folder
 from kaname.settings import Settings, TlsSettings
