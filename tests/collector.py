@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,12 +57,13 @@ class Measured(NamedTuple):
 class Collector:
     """Answers 200 unless `status` says otherwise; it waits while `answering` is not set."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.spans: list[Seen] = []
         self.exports: list[list[Measured]] = []
         self.headers: list[dict[str, str]] = []
         self.status = 200
         self.rejects = 0
+        self.retry_after = ""
         self._open: list[socket.socket] = []
         self.answering = threading.Event()
         self.answering.set()
@@ -79,6 +81,8 @@ class Collector:
                 status, answer = collector._take(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 self.send_header("content-length", str(len(answer)))
+                if collector.retry_after:
+                    self.send_header("retry-after", collector.retry_after)
                 self.end_headers()
                 self.wfile.write(answer)
 
@@ -87,7 +91,9 @@ class Collector:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=lambda: self._server.serve_forever(0.02), daemon=True)
 
     def __enter__(self) -> Self:
