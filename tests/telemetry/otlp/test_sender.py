@@ -11,9 +11,9 @@ import pytest
 
 from kaname.errors import InvalidInput, MissingDependency
 from kaname.settings import OtlpSettings, Settings, TelemetrySettings
-from kaname.telemetry.otlp.messages import trace_request
 from kaname.telemetry.otlp.opened import check_exports
 from kaname.telemetry.otlp.sender import Sent
+from kaname.telemetry.otlp.wire import trace_request
 from tests.certificates import LOOPBACK, Authority
 from tests.collector import Collector
 from tests.servers import free_port

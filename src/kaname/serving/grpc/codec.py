@@ -24,6 +24,7 @@ from kaname.serving.oip.encode import top_classes
 from kaname.serving.oip.messages import RequestedOutput
 from kaname.signature import Signature
 from kaname.tensors import Tensor, TensorSpec, datatype_of, encode_binary
+from kaname.varint import varint
 
 REQUEST = kind("inference.ModelInferRequest")
 RESPONSE = kind("inference.ModelInferResponse")
@@ -53,21 +54,6 @@ class Form:
         self.id = id
         self.asked = asked
         self.typed = typed
-
-
-def varint(number: int) -> bytes:
-    """A number as protobuf writes lengths."""
-    if number < 128:
-        return _SMALL[number]
-    parts = bytearray()
-    while number >= 128:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-_SMALL = [bytes((number,)) for number in range(128)]
 
 
 def limit(call: Call, deadline_ns: int) -> None:

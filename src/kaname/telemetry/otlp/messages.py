@@ -1,4 +1,4 @@
-"""Spans and metrics as the messages of OTLP: the one module that knows OpenTelemetry's protobuf classes.
+"""Metrics, and a collector's answers, as messages of OTLP: the one module that knows OpenTelemetry's own classes.
 
 Source: https://opentelemetry.io/docs/specs/otlp/
 """
@@ -14,7 +14,7 @@ from kaname import __version__
 from kaname.errors import MissingDependency
 from kaname.telemetry.exemplars import Exemplar, ExemplarsOf, newest_by_bucket
 from kaname.telemetry.families import Buckets, Family, Point
-from kaname.telemetry.spans import Finished, Span, Value
+from kaname.telemetry.spans import Value
 
 try:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -22,19 +22,14 @@ try:
         ExportMetricsServiceResponse,
     )
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-        ExportTraceServiceRequest,
         ExportTraceServiceResponse,
     )
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
-    from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error.name or "opentelemetry-proto", "otel", "telemetry.otlp") from error
 
 MOST_REASON = 200
-AT_A_TIME = 8
-"""Requests whose spans are written without a break: a fraction of a millisecond."""
-_KINDS = {"server": trace.Span.SPAN_KIND_SERVER, "internal": trace.Span.SPAN_KIND_INTERNAL}
 _UNITS = {"seconds": "s", "bytes": "By"}
 _CUMULATIVE = metrics.AGGREGATION_TEMPORALITY_CUMULATIVE
 
@@ -48,42 +43,8 @@ def attribute(name: str, value: Value) -> KeyValue:
     return KeyValue(key=name, value=AnyValue(int_value=value))
 
 
-def trace_request(resource: Mapping[str, Value], finished: Iterable[Finished]) -> bytes:
-    """An export of spans. Between two requests the event loop may run: this is for a thread beside it."""
-    request = ExportTraceServiceRequest()
-    within = request.resource_spans.add()
-    _describe(within.resource, resource)
-    scope = within.scope_spans.add()
-    scope.scope.name, scope.scope.version = "kaname", __version__
-    for number, one in enumerate(finished):
-        for span in one.spans():
-            _fill(scope.spans, span)
-        if number % AT_A_TIME == 0:
-            time.sleep(0)
-    found: bytes = request.SerializeToString()
-    return found
-
-
 def _describe(resource: Any, attributes: Mapping[str, Value]) -> None:
     resource.attributes.extend(attribute(name, value) for name, value in sorted(attributes.items()))
-
-
-def _fill(spans: Any, span: Span) -> None:
-    """Add a span to those of a message."""
-    message = spans.add(
-        trace_id=bytes.fromhex(span.trace_id),
-        span_id=bytes.fromhex(span.span_id),
-        parent_span_id=bytes.fromhex(span.parent_id),
-        trace_state=span.state,
-        name=span.name,
-        kind=_KINDS[span.kind],
-        start_time_unix_nano=span.start_ns,
-        end_time_unix_nano=span.end_ns,
-        attributes=[attribute(name, value) for name, value in span.attributes.items()],
-    )
-    if span.fault is not None:
-        message.status.code = trace.Status.STATUS_CODE_ERROR
-        message.status.message = span.fault
 
 
 def metrics_request(

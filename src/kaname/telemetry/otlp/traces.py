@@ -17,8 +17,9 @@ import structlog
 from kaname.clock import Clock
 from kaname.telemetry.logs import Throttle
 from kaname.telemetry.metrics import Metrics
-from kaname.telemetry.otlp.messages import rejected_spans, trace_request
+from kaname.telemetry.otlp.messages import rejected_spans
 from kaname.telemetry.otlp.sender import Sender, Sent, end
+from kaname.telemetry.otlp.wire import trace_request
 from kaname.telemetry.spans import Finished, Value
 
 _log = structlog.get_logger("kaname.otlp")
