@@ -37,12 +37,18 @@ def test_the_load_tells_answers_from_refusals() -> None:
 
 
 def test_the_section_has_a_row_per_point_and_a_plot(tmp_path: Path) -> None:
-    """What was measured is written, and drawn."""
-    point: dict[str, float | str] = {
-        "name": "kaname", "load": 5.0, "offered_per_s": 1500.0, "good_per_s": 290.0, "refused_per_s": 1210.0,
+    """What was measured is written, with what was to be reached, and drawn."""
+    unloaded: dict[str, float | str] = {
+        "name": "kaname", "load": 0.5, "offered_per_s": 150.0, "good_per_s": 150.0, "refused_per_s": 0.0,
+        "p50_ms": 3.0, "p99_ms": 4.25, "refusal_ms": 0.0,
+    }  # fmt: skip
+    pressed = unloaded | {
+        "load": 5.0, "offered_per_s": 1500.0, "good_per_s": 285.0, "refused_per_s": 1215.0,
         "p50_ms": 6.0, "p99_ms": 8.5, "refusal_ms": 0.4,
     }  # fmt: skip
-    text = overload_report.text([point], "how")
-    assert "| Kaname | 5× | 1,500 | 290 | 1,210 | 6.0 | 8.5 | 0.4 |" in text
-    overload_report.draw([point], tmp_path / "plot.svg")
+    text = overload_report.text([unloaded, pressed], "how")
+    assert "| Kaname | 5× | 1,500 | 285 | 1,215 | 6.0 | 8.5 | 0.4 |" in text
+    assert "At 5 times its capacity Kaname answers 95% of that in time" in text
+    assert "is 2.0 times that at 0.5 times" in text
+    overload_report.draw([unloaded, pressed], tmp_path / "plot.svg")
     assert "<svg" in (tmp_path / "plot.svg").read_text()
