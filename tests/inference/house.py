@@ -69,6 +69,10 @@ class House:
         """What versions are expected to take."""
         self.taken: dict[int, int] = {}
         """What they take, where that is not what was expected."""
+        self.threaded: set[int] = set()
+        """Versions whose sessions have threads of their own."""
+        self.opened_on: dict[int, str] = {}
+        """The thread on which each was opened last."""
         self.load_ms = 0.0
         self.device_sizes: dict[int, int] = {}
         """What versions take of the device."""
@@ -90,11 +94,15 @@ class House:
     def prepare(self, info: VersionInfo) -> None:
         return
 
+    def starts_threads(self, info: VersionInfo) -> bool:
+        return info.id in self.threaded
+
     def open(self, info: VersionInfo) -> Session:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
             self.opened.append(info.id)
+            self.opened_on[info.id] = threading.current_thread().name
             self.last = self.taken.get(info.id, self.sizes.get(info.id, 0))
             assert self.go.wait(20)
             self.clock.advance(ms=self.load_ms)

@@ -236,7 +236,24 @@ def test_sessions_are_closed_where_they_were_opened() -> None:
             await ended(house.ask(version(number)))
             house.clock.advance(ms=10)
         await house.gone(1)
-        assert house.sessions[1].closed_on.startswith("load")
+        assert house.sessions[1].closed_on == house.opened_on[1] == "load_0"
+
+    run(scenario, budget=150)
+
+
+def test_who_has_left_is_closed_before_a_session_with_threads_of_its_own_is_opened() -> None:
+    """It is opened on another thread, and still nothing is loaded beside what has to make room."""
+
+    async def scenario(house: House) -> None:
+        house.sizes = {1: 100, 2: 100}
+        house.threaded = {2}
+        for number in (1, 2):
+            asked = house.ask(version(number))
+            await ended(asked)
+            asked.check_answer()
+            house.clock.advance(ms=10)
+        assert house.sessions[1].closed == 1
+        assert house.opened_on[2] == "load-beside_0"
 
     run(scenario, budget=150)
 

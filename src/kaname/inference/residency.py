@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,6 +13,7 @@ from kaname.clock import Clock
 from kaname.errors import KanameError, Unavailable
 from kaname.inference.lane import Lane
 from kaname.inference.ledger import Ledger
+from kaname.inference.loads import Loads
 from kaname.inference.resident import Resident
 from kaname.inference.room import Room
 from kaname.inference.shelf import Taken
@@ -38,6 +38,9 @@ class Loader(Protocol):
 
     def open(self, info: VersionInfo) -> Session:
         """A session of the version, verified and warm; slow, on the thread that loads."""
+
+    def starts_threads(self, info: VersionInfo) -> bool:
+        """Whether its session may have threads of its own. Cheap: called on the loop."""
 
 
 class Loaded(NamedTuple):
@@ -80,7 +83,7 @@ class Residency:
         self._residents: dict[int, Resident] = {}
         self._prepared: set[str] = set()
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._threads = Loads()
         self.room = Room(budget, clock, self._close)
         self.ledger = ledger or Ledger()
         self._device_budget = device_budget
@@ -191,14 +194,14 @@ class Residency:
             LOG.error("%s: %s", resident.name, resident.error)
 
     async def _load_into_room(self, resident: Resident) -> None:
-        loop = asyncio.get_running_loop()
+        info = resident.info
         await self.room.make(self._expected(resident), resident, lambda: resident.waited_for)
         if not resident.waited_for:
             return
-        loaded = await loop.run_in_executor(self._thread, self._open, resident.info)
+        loaded = await self._threads.run(lambda: self._open(info), starts_threads=self._loader.starts_threads(info))
         try:
             self.room.check(resident, loaded.taken)
-            lane = self._make_lane(resident.info, loaded.session)
+            lane = self._make_lane(info, loaded.session)
         except Exception:
             loaded.session.close()
             raise
@@ -232,8 +235,8 @@ class Residency:
 
     def _close(self, session: Session, size: int) -> None:
         try:
-            self._thread.submit(self._closed, session, size)
-        except RuntimeError:  # the thread has ended, as the process will
+            self._threads.submit(lambda: self._closed(session, size))
+        except RuntimeError:  # the threads have ended, as the process will
             session.close()
 
     def _closed(self, session: Session, size: int) -> None:
@@ -284,7 +287,7 @@ class Residency:
         while loading := [resident.loading for resident in self._residents.values() if resident.loading is not None]:
             await asyncio.wait(loading)
         self.keep(set())
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
 
 
 def _load_error(info: VersionInfo, error: Exception) -> KanameError:

@@ -49,6 +49,10 @@ class ArtefactLoader:
         """Import the library of the version's runtime, and begin to use the device."""
         begin(info.runtime, self._options)
 
+    def starts_threads(self, info: VersionInfo) -> bool:
+        """False for ONNX models that compute with one thread on the processor; of others nobody knows."""
+        return info.runtime != "onnx" or self._options.threads != 1 or info.profile.device != "cpu"
+
     def open(self, info: VersionInfo) -> Session:
         """A session that has answered the version's own sample."""
         self._refuse_quarantined(info)
