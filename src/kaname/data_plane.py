@@ -179,7 +179,7 @@ class DataPlane:
         self._office.start()
         if self._board is not None:
             self._batches = BatchRunner(
-                self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock
+                self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock, self._stores.spending
             )
             self._batches.start()
             if self._sink is not None:

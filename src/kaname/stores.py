@@ -12,6 +12,7 @@ from kaname.access.answers import KeptAnswers
 from kaname.access.buckets import node_cells
 from kaname.access.keys import Keys
 from kaname.access.levels import NodeLevels
+from kaname.access.spending import Spending
 from kaname.access.tenants import Tenants
 from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
@@ -133,6 +134,11 @@ class Stores:
         """What tenants have used: of the whole fleet where one shares its limits."""
         levels = NodeLevels(self.project.data)
         return Usage(self.clock, node_cells(levels), open_store(self.project.settings.shared))
+
+    def spending(self) -> Spending:
+        """Counts what is computed beside requests."""
+        cells, store = node_cells(NodeLevels(self.project.data)), open_store(self.project.settings.shared)
+        return Spending(self.clock, cells, store, self.keys.get, self.tenants.get)
 
     def open_version(self, version: VersionInfo) -> Session:
         """A session of a version, its artefact verified: for a run of its own, outside the server."""

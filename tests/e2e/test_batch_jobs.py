@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.server import Server
+from tests.e2e.server import ROW, Server
 from tests.processes import until
 
 pytestmark = pytest.mark.slow
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
 JOBS = "/api/v1/batch-jobs"
 LONG = 1_500_000
 """Rows that take long enough to be disturbed in the middle, however fast the machine."""
+WAITING = 400_000
+"""Rows that take longer than until it is first looked how many there are."""
 HEADER = ",".join(f"input[{at}]" for at in range(4)) + ",name\n"
 
 
@@ -179,3 +181,35 @@ def test_a_key_makes_so_many_jobs_a_minute(serve: Serve, project: Path) -> None:
         assert sent.status_code == 429
     with server.client(server.run("key", "create", "-s", "predict:iris").out.strip()) as other:
         assert other.post(JOBS, json=body).status_code == 201
+
+
+def test_a_job_waits_when_its_tenants_day_is_spent(serve: Serve, project: Path) -> None:
+    """Its rows count beside requests, which are refused as well; a raised limit lets it go on, and no row is lost."""
+    rows(project / "data" / "flowers.csv", WAITING)
+    server = serve()
+    server.run("tenant", "set", "shop", "--per-day", "1000")
+    key = server.run("key", "create", "-s", "predict:*", "--tenant", "shop").out.strip()
+    with server.client(key) as client:
+        made = until(lambda: _made(client, "flowers.csv"), "the key is known")
+        job = until(lambda: _waits(client, made), "the job waits")
+        assert 1000 < job["rows"] < WAITING
+        assert client.post("/api/v1/models/iris/predict", json={"features": ROW}).status_code == 429
+        second = _made(client, "flowers.csv")
+        server.run("tenant", "set", "shop", "--per-day", str(10 * WAITING))
+        for one in (made, second):
+            done = ended(client, one)
+            assert (done["status"], done["rows"]) == ("done", WAITING), done
+        lines = client.get(f"{JOBS}/{made}/result").content.splitlines()
+        assert [line.split(b",", 1)[0] for line in lines[1:]] == [b"%d" % number for number in range(1, WAITING + 1)]
+    (shop,) = server.run("tenant", "list", "--json").json()
+    assert shop["rows_today"] == pytest.approx(2 * WAITING)
+
+
+def _made(client: httpx.Client, name: str) -> str:
+    answer = client.post(JOBS, json={"model": "iris", "input": name})
+    return str(answer.json()["id"]) if answer.status_code == 201 else ""
+
+
+def _waits(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    job: dict[str, Any] = client.get(f"{JOBS}/{job_id}").json()
+    return job if job["status"] == "queued" and job["rows"] else {}

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from kaname.access.drawing import Drawing, Shares, Take
 from kaname.access.levels import NodeLevels
 from kaname.access.limiter import Cells, TokenBucket
-from kaname.access.quotas import SLOTS, Bucket, DayCount, Quota, limiter_of
+from kaname.access.quotas import BESIDE, SLOTS, Bucket, DayCount, Quota, limiter_of
 from kaname.access.types import KeyInfo, TenantInfo
 from kaname.clock import Clock
 from kaname.settings import Settings
@@ -157,11 +157,11 @@ class Buckets:
 
 
 def day_count(tenant: TenantInfo, most: int, clock: Clock, cells: NodeCells) -> DayCount:
-    """What the workers of a node count of a tenant's day."""
+    """What the workers of a node count of a tenant's day, and who counts beside them."""
     days, at = cells.days, tenant.number * SLOTS
     if days is None or at + SLOTS > len(days) or not tenant.number:
         return DayCount(most, clock, [0.0], 0, 0, 1)
-    return DayCount(most, clock, days, at, cells.slot % SLOTS, min(cells.slots, SLOTS))
+    return DayCount(most, clock, days, at, cells.slot % SLOTS, min(cells.slots, BESIDE), BESIDE)
 
 
 def _within(cells: Cells, end: int, number: int) -> Cells | None:

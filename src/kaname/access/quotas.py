@@ -10,7 +10,8 @@ from kaname.clock import Clock
 from kaname.errors import KanameError, RateLimited
 
 SLOTS = 256
-"""Workers of a node that may count; the cells of a tenant, one for each."""
+"""Cells of a tenant: one for each worker of a node that may count, and the last one for who counts beside requests."""
+BESIDE = SLOTS - 1
 _DAY = 2**38
 """A cell holds its day times this, and the day's rows: exact in a float64 for every day and number that may come."""
 Bucket = TokenBucket | Drawing
@@ -20,13 +21,13 @@ class DayCount:
     """Rows of one day (UTC) in cells that the workers of a node share: each writes its own and reads all of them, so
     none is lost. What was counted is still there after a restart."""
 
-    def __init__(self, most: int, clock: Clock, cells: Cells, at: int, slot: int, slots: int) -> None:
-        """`at`: the first of the tenant's cells; `slot` is this worker's, `slots` how many are read."""
+    def __init__(self, most: int, clock: Clock, cells: Cells, at: int, slot: int, slots: int, *more: int) -> None:
+        """`at`: the first of the tenant's cells; `slot` is this worker's; the first `slots` and `more` are read."""
         self.most = most
         self._clock = clock
         self._cells = cells
         self._mine = at + slot
-        self._all = range(at, at + slots)
+        self._all = (*range(at, at + slots), *(at + each for each in more))
 
     def used(self) -> int:
         """Rows of today so far."""
@@ -46,9 +47,14 @@ class DayCount:
         cells, base = self._cells, float(day_of(self._clock) * _DAY)
         if rows > 0 and self._since(base) + rows > self.most:
             return seconds_left(self._clock)
-        mine = cells[self._mine]
-        cells[self._mine] = (max(base, mine)) + rows
+        cells[self._mine] = max(base, cells[self._mine]) + rows
         return 0.0
+
+    def add(self, rows: int) -> float:
+        """Count rows that were computed before anybody asked; the seconds until midnight when the day is spent."""
+        base = float(day_of(self._clock) * _DAY)
+        self._cells[self._mine] = max(base, self._cells[self._mine]) + rows
+        return 0.0 if self._since(base) < self.most else seconds_left(self._clock)
 
 
 class Quota:

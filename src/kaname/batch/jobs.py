@@ -150,6 +150,12 @@ class Jobs:
         with self._database.write() as conn:
             store.change(conn, job.id, status="running", started_us=job.started_us or now_us)
 
+    def paused(self, job_id: str) -> None:
+        """A job that runs waits from now on."""
+        with self._database.write() as conn:
+            if store.find(conn, job_id).status == "running":  # not cancelled meanwhile
+                store.change(conn, job_id, status="queued")
+
     def progressed(self, job_id: str, at: Progress) -> None:
         """How far a job is."""
         with self._database.write() as conn:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Protocol
 
 import msgspec
 
@@ -34,7 +34,16 @@ TIDY_S = 3600.0
 WRITE_S = 1.0
 """How often progress goes into the database."""
 ATTEMPTS = 3
+PAUSE_S = 5.0
+"""How long a job waits before it is looked whether its tenant may have more rows: a limit may be raised."""
 _TAIL_BYTES = 2_000
+
+
+class Spends(Protocol):
+    """Whose quota the rows of a job count for (`access.spending.Spending`)."""
+
+    def spend(self, key_id: str, rows: int) -> float:
+        """Count rows that were computed; returns in how many seconds there may be more, 0.0: now."""
 
 
 class _Child:
@@ -61,6 +70,8 @@ class _Child:
         self._rest = b""
         self.last = Said()
         self.written_ns = 0
+        self.counted = job.rows
+        """Rows of which the owner's tenant knows."""
 
     def listen(self) -> bool:
         """Read what it said; whether it has ended."""
@@ -90,8 +101,15 @@ class _Child:
 class Runner:
     """A thread that starts, watches and ends the processes of jobs."""
 
-    def __init__(self, jobs: Jobs, models: Models, hold: Callable[[str], Held], clock: Clock) -> None:
-        """`hold` gives the verified folder of an artefact."""
+    def __init__(
+        self,
+        jobs: Jobs,
+        models: Models,
+        hold: Callable[[str], Held],
+        clock: Clock,
+        spending: Callable[[], Spends],
+    ) -> None:
+        """`hold` gives the verified folder of an artefact; `spending` is made by the one that runs jobs."""
         self._jobs = jobs
         self._models = models
         self._hold = hold
@@ -101,6 +119,10 @@ class Runner:
         self._sole = Sole(jobs.folder / "runner.lock")
         self._children: dict[str, _Child] = {}
         self._attempts: dict[str, int] = {}
+        self._paused: dict[str, int] = {}
+        """Jobs that wait for rows of their tenants, and when to look again (monotonic)."""
+        self._spending = spending
+        self._spends: Spends | None = None
         self._heard = 0
         self._tidied_ns: int | None = None
 
@@ -132,7 +154,8 @@ class Runner:
 
     def _turn(self) -> None:
         rung = self._jobs.bell.stat().st_mtime_ns
-        if rung == self._heard and not self._children and not self._attempts and self._tidied_ns is not None:
+        idle = not (self._children or self._attempts or self._due())
+        if rung == self._heard and idle and self._tidied_ns is not None:
             if self._clock.monotonic_ns() - self._tidied_ns > TIDY_S * 1e9:
                 self._tidy()
             return
@@ -142,11 +165,38 @@ class Runner:
         waiting = {job.id for job in self._jobs.unfinished()} if self._children else set()
         for job_id, child in list(self._children.items()):
             self._attend(child, alive=job_id in waiting)
-        for job in self._jobs.unfinished():
+        unfinished = self._jobs.unfinished()
+        self._paused = {job.id: self._paused[job.id] for job in unfinished if job.id in self._paused}
+        for job in unfinished:
             if len(self._children) >= self._jobs.settings.jobs:
                 break
-            if job.id not in self._children:
+            if job.id not in self._children and self._may_begin(job):
                 self._begin(job)
+
+    def _due(self) -> bool:
+        return any(at <= self._clock.monotonic_ns() for at in self._paused.values())
+
+    def _may_begin(self, job: JobInfo) -> bool:
+        """Whether the job does not wait for rows of its tenant."""
+        if self._paused.get(job.id, 0) > self._clock.monotonic_ns():
+            return False
+        self._paused.pop(job.id, None)
+        return not self._pauses(job, 0)
+
+    def _counts(self, child: _Child, rows: int) -> bool:
+        """Let the tenant know of the rows since last time; whether the job has to wait."""
+        fresh = rows - child.counted
+        child.counted = max(rows, child.counted)
+        return fresh > 0 and self._pauses(child.job, fresh)
+
+    def _pauses(self, job: JobInfo, rows: int) -> bool:
+        """Count rows for the job's owner; whether it has to wait."""
+        if self._spends is None:
+            self._spends = self._spending()
+        wait_s = min(self._spends.spend(job.owner, rows), PAUSE_S)
+        if wait_s:
+            self._paused[job.id] = self._clock.monotonic_ns() + int(wait_s * 1e9)
+        return wait_s > 0
 
     def _tidy(self) -> None:
         self._tidied_ns = self._clock.monotonic_ns()
@@ -190,6 +240,11 @@ class Runner:
         if child.last.progress is not None and (over or now - child.written_ns > WRITE_S * 1e9):
             child.written_ns = now
             self._jobs.progressed(job_id, child.last.progress)
+            if self._counts(child, child.last.progress.rows) and not over:
+                LOG.info("the batch job %s waits: the daily quota of its tenant is spent", job_id)
+                self._forget(child)
+                self._jobs.paused(job_id)
+                return
         if not over:
             return
         if child.last.done:
