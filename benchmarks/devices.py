@@ -70,7 +70,8 @@ def _sessions(model: BenchModel, folder: Path, card: str, cores: int) -> dict[st
 
 
 def _us(session: Session, rows: np.ndarray) -> float:
-    taken, until = [], time.perf_counter() + SECONDS
+    taken: list[float] = []
+    until = time.perf_counter() + SECONDS
     while time.perf_counter() < until or not taken:
         start = time.perf_counter()
         session.run((rows,))

@@ -5,30 +5,12 @@ python -m benchmarks.tracing      (a minute and a half; needs wrk and the extra 
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-from benchmarks import interleaved, models, process, subject
+from benchmarks import collector, interleaved, models, process, subject
 from benchmarks.contestants import OUT
 from benchmarks.request import Request
 
 SECONDS, ROUNDS = 2.0, 5
 UNTRACED = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00")
-
-
-class _Sink(BaseHTTPRequestHandler):
-    """Takes everything."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (as the base has it)
-        return
 
 
 def _project(name: str, endpoint: str, ratio: float) -> subject.Project:
@@ -41,9 +23,11 @@ def _project(name: str, endpoint: str, ratio: float) -> subject.Project:
 
 def main() -> None:
     """Print a table."""
-    sink = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
-    threading.Thread(target=sink.serve_forever, daemon=True).start()
-    alive = f"http://127.0.0.1:{sink.server_address[1]}"
+    with collector.collecting() as alive:
+        _measure(alive)
+
+
+def _measure(alive: str) -> None:
     dead = f"http://127.0.0.1:{process.free_port()}"
     rows = {
         "off": _project("off", "", 0),
@@ -66,7 +50,6 @@ def main() -> None:
     finally:
         for server in servers.values():
             server.stop()
-        sink.shutdown()
 
 
 if __name__ == "__main__":

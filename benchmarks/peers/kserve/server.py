@@ -39,4 +39,7 @@ class OnnxModel(Model):
 
 if __name__ == "__main__":
     port = int(os.environ["BENCH_PORT"])
-    ModelServer(http_port=port, workers=1, enable_grpc=False, access_log_format=None).start([OnnxModel()])
+    grpc = bool(os.environ.get("BENCH_GRPC"))
+    ModelServer(http_port=port, grpc_port=port + 1, workers=1, enable_grpc=grpc, access_log_format=None).start(
+        [OnnxModel()]
+    )
