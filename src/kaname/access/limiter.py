@@ -8,7 +8,7 @@ from typing import Protocol
 from kaname.clock import Clock
 from kaname.errors import TooLarge
 
-_NS = 1_000_000_000
+_NS = 1e9
 _ROUNDING_NS = 16.0
 """More than a float64 rounds off times of a machine that has been up for a year: a full bucket must grant its burst."""
 
@@ -76,12 +76,12 @@ def too_many(rows: int, burst: int) -> TooLarge:
 
 def _taker(rate: float, burst: int, clock: Clock, levels: Cells, at: int) -> Callable[[int], float]:
     """A closure, because reading its variables costs half of what reading attributes does (0.29 against 0.44 µs)."""
-    monotonic_ns = clock.monotonic_ns
+    monotonic = clock.monotonic
     row_ns = _NS / rate
     capacity_ns = burst * row_ns + _ROUNDING_NS
 
     def take(rows: int) -> float:
-        now = monotonic_ns()
+        now = monotonic() * _NS
         full_ns = levels[at]
         if full_ns < now:
             full_ns = now
@@ -91,7 +91,7 @@ def _taker(rate: float, burst: int, clock: Clock, levels: Cells, at: int) -> Cal
             return 0.0
         return refuse(rows, now)
 
-    def refuse(rows: int, now: int) -> float:
+    def refuse(rows: int, now: float) -> float:
         if rows > burst:
             raise too_many(rows, burst)
         empty_ns = now + capacity_ns
