@@ -109,7 +109,7 @@ class House:
             if info.id in self.bad:
                 raise CorruptData("the file is damaged")
             self.on_device += self.device_sizes.get(info.id, 0)
-            self.sessions[info.id] = RowRuntime()
+            self.sessions[info.id] = RowRuntime("cuda" if info.id in self.device_sizes else "cpu")
             return self.sessions[info.id]
         finally:
             self.inside -= 1

@@ -44,7 +44,8 @@ class RowRuntime:
     after its end or on two threads at once, and waits in a run while `hold` is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self.runs: list[list[float]] = []
         self.splits = True
         self.closed = 0

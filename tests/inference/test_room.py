@@ -299,6 +299,20 @@ def test_a_version_too_large_for_the_device_is_refused() -> None:
     run(scenario, device_budget=350)
 
 
+def test_what_runs_on_the_processor_takes_nothing_of_the_device() -> None:
+    """Whatever another process does there while it loads."""
+
+    async def scenario(house: House) -> None:
+        house.device_sizes = {1: 100}
+        for number in (1, 2):
+            await ended(house.ask(version(number)))
+            house.on_device += 1000
+        residents = [house.residency.of(version(number)) for number in (1, 2)]
+        assert [resident.device_bytes for resident in residents] == [100, 0]
+
+    run(scenario, device_budget=350)
+
+
 def test_without_a_device_nothing_is_counted_of_one() -> None:
     """Its budget stays unknown, and nobody leaves for its sake."""
 

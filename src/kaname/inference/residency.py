@@ -223,15 +223,16 @@ class Residency:
         before = self._look()
         session, size = self.ledger.measure(lambda: self._loader.open(info), self._loader.size(info))
         took_ns = self._clock.monotonic_ns() - began
-        return Loaded(session, Taken(size, self._on_device(before)), took_ns)
+        on_device = getattr(session, "device", "cpu") != "cpu"
+        return Loaded(session, Taken(size, self._on_device(before) if on_device else 0), took_ns)
 
     def _on_device(self, before: DeviceMemory | None) -> int:
         """What was taken of the device since; by others at the same time, too."""
         after = self._look()
-        if after is None:
+        if after is None or before is None:
             return 0
         self.room.device.budget = self._device_budget(after.total)
-        return max(after.used - (0 if before is None else before.used), 0)
+        return max(after.used - before.used, 0)
 
     def _close(self, session: Session, size: int) -> None:
         try:

@@ -36,6 +36,7 @@ class SizedSession:
     def __init__(self, first: Session, again: Callable[[], Session]) -> None:
         self.sizes = list(SIZES)
         """Numbers of rows that the device's memory holds, as far as is known."""
+        self.device: str = getattr(first, "device", "cpu")
         self._spare: list[Session] = [first]
         self._again = again
         self._by_size: dict[int, Session] = {}

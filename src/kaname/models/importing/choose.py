@@ -195,7 +195,7 @@ def _profile(runtime: str, folder: Path, signature: Signature, company: Tensors,
             company = _that_fit(session, signature, company)
             agree_with_cpu(session, device, runtime, folder, signature, company)
         found = profile(session, signature, company)
-        taken = max(used_bytes() - before, 0)
+        taken = max(used_bytes() - before, 0) if device != "cpu" else 0
         return msgspec.structs.replace(found, session_bytes=size, device=device, device_bytes=taken)
     except KanameError:
         raise

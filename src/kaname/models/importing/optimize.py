@@ -125,7 +125,8 @@ def _measured(folder: Path, signature: Signature, options: SessionOptions, rows:
     try:
         answers = _alone(session, rows, signature)
         found = profile(session, signature, tuple(x[:PROFILE_ROWS] for x in rows))
-        device, taken = getattr(session, "device", "cpu"), max(used_bytes() - before, 0)
+        device = getattr(session, "device", "cpu")
+        taken = max(used_bytes() - before, 0) if device != "cpu" else 0
     finally:
         session.close()
     return answers, msgspec.structs.replace(found, session_bytes=size, device=device, device_bytes=taken)
