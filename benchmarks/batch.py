@@ -116,14 +116,14 @@ def page(found: dict[str, Any]) -> str:
         for name, median in found["median_s"].items()
     ]
     facts = ", ".join(f"{name} {value}" for name, value in machine.describe().items() if name != "wrk")
+    held = f" The process held {found['largest_mib']:,} MiB at most." if found["largest_mib"] else ""
     return (
         f"## A batch of {found['rows']:,} rows\n\n"
         f"Written by `python -m benchmarks.batch --rows {found['rows']} --write`. Machine: {facts}. The flights model "
         f"(LightGBM, 100 trees) on {found['cores']} cores: its ONNX file run by ONNX Runtime over rows that lie in "
         "memory as the matrix that it takes, nothing read or written, against `kaname predict` from the start of the "
         f"process to the renamed file, with the runtime that the import chose ({found['runtime']}). Goal: at most "
-        f"{found['goal']} times. The process held {found['largest_mib']:,} MiB at most.\n\n"
-        + table(["what", "seconds", "rows/s", "× ONNX Runtime"], rows)
+        f"{found['goal']} times.{held}\n\n" + table(["what", "seconds", "rows/s", "× ONNX Runtime"], rows)
     )
 
 
