@@ -136,6 +136,10 @@ def test_check_lists_every_fault_of_every_file(tmp_path: Path) -> None:
     (tmp_path / "models" / "c.yaml").write_text("name: c\nversions:\n  - {version: a, path: x.onnx, sample: y.csv}\n")
     (tmp_path / "models" / "d.yaml").write_text("name: ../d\nversions: []\n")
     (tmp_path / "models" / "e.yaml").write_text("\tname: e\n")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "a.schema").write_text("define relation a {\n  k strng key,\n  k json key\n};\n")
+    (tmp_path / "features" / "b.schema").write_text("define relation b\n")
+    (tmp_path / "features" / "c.schema").write_bytes(b"# \xff\n")
     ran = kaname("check", "--json", cwd=tmp_path, KANAME_SERVER__PORT="x")
     assert ran.code == 1
     assert [problem["where"] for problem in ran.json()["problems"]] == [
@@ -148,10 +152,15 @@ def test_check_lists_every_fault_of_every_file(tmp_path: Path) -> None:
         "models/d.yaml:1:7",
         "models/e.yaml:1:1",
         "models/iris.yaml:3:7",
+        "features/b.schema:1:17",
+        "features/c.schema:1:3",
+        "features/a.schema:2:5",
+        "features/a.schema:3:3",
+        "features/a.schema:3:5",
     ]
     text = kaname("check", cwd=tmp_path)
     assert "models/b.yaml:4:1: unknown key `promotd`\n    expected  `promoted`\n" in text.out
-    assert "8 problems" in text.out
+    assert "13 problems" in text.out
 
 
 def test_outside_a_project_the_error_says_how_to_make_one(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rich.text import Text
 
-from kaname.cli.declared import faults, files_of
+from kaname.cli.declared import faults, feature_faults, files_of
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.errors import KanameError
+from kaname.features.files import files_of as schemas_of
 from kaname.project import find, load
 from kaname.terminal import console
 
@@ -20,7 +21,7 @@ def problems_of(
 ) -> list[KanameError]:
     """Everything wrong with the project at `root`: settings, environment, declarations, files that they name."""
     _, problems = load(root, environ, overrides)
-    return problems + faults(root)
+    return [*problems, *faults(root), *feature_faults(root)]
 
 
 def run(folder: Path, *, as_json: bool) -> int:
@@ -31,7 +32,7 @@ def run(folder: Path, *, as_json: bool) -> int:
         print_json({"project": str(root), "problems": [problem_of(problem) for problem in problems]})
         return int(bool(problems))
     print_problems(problems)
-    files = 1 + len(files_of(root))
+    files = 1 + len(files_of(root)) + len(schemas_of(root))
     if problems:
         said = (f"{len(problems)} problem{'s' * (len(problems) > 1)}", "bold red"), f" in {root}"
     else:

@@ -1,10 +1,11 @@
-"""The files of `models/` examined whole, for `kaname check`: all their faults, not only the first."""
+"""The files of `models/` and `features/` examined whole, for `kaname check`: all their faults, not only the first."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from kaname.errors import InvalidInput, KanameError
+from kaname.features.files import files_of as schemas_of
 from kaname.models import declared
 from kaname.models.declared import DeclaredModel
 from kaname.project import Document, Files, problems_in
@@ -35,6 +36,15 @@ def faults(root: Path) -> list[KanameError]:
         if other is not document:
             problems.append(_declared_twice(document, model.name, other.file))
     return problems
+
+
+def feature_faults(root: Path) -> list[KanameError]:
+    """Everything wrong with the relations and layouts of the project at `root`."""
+    if not schemas_of(root):
+        return []
+    from kaname.features.schemas import examine  # with its parser, which a project without schemas does not need
+
+    return examine(root, Files(root).text)[1]
 
 
 def _declared_twice(document: Document, name: str, other: str) -> InvalidInput:

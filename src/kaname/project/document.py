@@ -74,13 +74,22 @@ for _name, _pattern, _first in _CORE_SCHEMA:
 def read(path: Path, *, shown: str | None = None) -> Document:
     """The document in the file at `path`, named `shown` in errors. Raises InvalidInput with the place, NotFound."""
     name = shown or str(path)
+    return parse(_bytes_of(path, name), name)
+
+
+def read_text(path: Path, *, shown: str | None = None) -> str:
+    """The text of the file at `path`. Raises as `read` does."""
+    name = shown or str(path)
+    return _decode(_bytes_of(path, name), name)
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound("no such file", where=name) from None
     except OSError as error:
         raise InvalidInput("the file cannot be read", where=name, found=error.strerror) from error
-    return parse(raw, name)
 
 
 def parse(raw: bytes, file: str) -> Document:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from kaname.project.document import Document, read
+from kaname.project.document import Document, read, read_text
 from kaname.project.typed import read_yaml
 
 T = TypeVar("T")
 
 
 class Files:
-    """What `models.declared` and `models.reconcile` need to know of YAML: typed values and their places."""
+    """What `models.declared`, `models.reconcile` and `features.schemas` need to know of files: values, places, text."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -28,6 +28,11 @@ class Files:
     def document(self, path: Path) -> Document:
         """The file with all its places."""
         return read(path, shown=self._shown(path))
+
+    def text(self, path: Path) -> tuple[str, str]:
+        """How errors name the file, and its text; for files that are not YAML."""
+        shown = self._shown(path)
+        return shown, read_text(path, shown=shown)
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self._root))

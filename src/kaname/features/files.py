@@ -1,0 +1,10 @@
+"""Where a project declares its features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def files_of(project: Path) -> list[Path]:
+    """The schema files of a project, by name."""
+    return sorted((project / "features").glob("*.schema"))

@@ -1,0 +1,159 @@
+"""A layout: one way to write the rows of a relation as cells, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal, NoReturn, TypeAlias
+
+import msgspec
+
+from kaname.errors import CorruptData, InvalidInput
+from kaname.features import ranges
+from kaname.features.codecs import UNREADABLE, shown
+from kaname.features.groups import Group, Writes
+from kaname.features.parts import CompiledPart, take_parts, write_parts
+from kaname.features.ranges import Span, Within
+from kaname.features.types import Relation, Row
+from kaname.storage.cells.types import MAX_ROW_BYTES, Cells, Columns, Delete, Family, Mutation, Put, Table
+
+StoreKind: TypeAlias = Literal["cells", "lmdb", "cassandra", "hbase"]
+
+
+class StoreName(msgspec.Struct, frozen=True):
+    """`cells("main")`: a store that the settings name, or one of a kind at an address."""
+
+    kind: StoreKind
+    name: str
+
+
+class Layout:
+    """Pure functions between the rows of a relation and the cells of one table."""
+
+    def __init__(
+        self,
+        name: str,
+        relation: Relation,
+        store: StoreName,
+        table: str,
+        row: Sequence[CompiledPart],
+        groups: Sequence[Group],
+    ) -> None:
+        self.name = name
+        self.relation = relation
+        self.store = store
+        self.table = table
+        self.row = tuple(row)
+        """The parts of the row key, and what can be asked of each."""
+        self.groups = tuple(groups)
+        held = {name for group in groups for name in group.attributes}
+        self.attributes = tuple(a.name for a in relation.attributes if a.key or a.name in held)
+        """What rows of this layout have: the key, and what its cells hold."""
+        self._names = frozenset(relation.names)
+        self._key_names = tuple(attribute.name for attribute in relation.key)
+        self._empty: dict[str, object] = dict.fromkeys(self.attributes)
+
+    def definition(self) -> Table:
+        """The table and families that it needs."""
+        return Table(self.table, {family: Family() for group in self.groups for family in group.families})
+
+    def key(self, row: Row, *, number: int | None = None) -> bytes:
+        """The row key for the key attributes in `row`; others are not looked at. Raises InvalidInput as `put` does."""
+        try:
+            key = write_parts(self.row, row)
+        except (InvalidInput, KeyError) as error:
+            self._refuse(row, number, error)
+        if not 0 < len(key) <= MAX_ROW_BYTES:
+            self._refuse(
+                row,
+                number,
+                InvalidInput(
+                    "the row key is too long" if key else "the row key is empty",
+                    where=self._key_names[0],
+                    found=f"{len(key)} bytes",
+                    expected=f"1 to {MAX_ROW_BYTES} bytes",
+                ),
+            )
+        return key
+
+    def put(self, row: Row, *, timestamp_us: int | None = None, number: int | None = None) -> list[Mutation]:
+        """What writes a whole row: what it does not name is null.
+
+        Raises InvalidInput whose `where` names the row (by `number` among many, or by its key) and the attribute.
+        """
+        return self._write(row, None, timestamp_us, number)
+
+    def patch(self, row: Row, *, timestamp_us: int | None = None, number: int | None = None) -> list[Mutation]:
+        """What writes only the attributes that `row` names beside its key. Raises InvalidInput as `put` does, and when
+        it names only some of those that share a cell."""
+        return self._write(row, row.keys(), timestamp_us, number)
+
+    def delete(self, key: Row, *, timestamp_us: int | None = None) -> Delete:
+        """What deletes the row with this key."""
+        return Delete(self.table, self.key(key), until_us=timestamp_us)
+
+    def columns(self, attributes: Collection[str]) -> Columns:
+        """The cells to read for `attributes` only (and to tell that there is a row)."""
+        found: dict[str, set[bytes]] = {}
+        for group in self.groups:
+            group.find(attributes, found)
+        if not found:
+            self.groups[0].find(self.groups[0].attributes, found)
+        return found
+
+    def decode(self, key: bytes, cells: Cells) -> dict[str, object]:
+        """The row of a key and its cells; what is not in these is null. Raises CorruptData for bytes of no row."""
+        row = self._empty.copy()
+        try:
+            for group in self.groups:
+                group.read(cells, row)
+            take_parts(self.row, key, row)
+        except UNREADABLE as error:
+            raise CorruptData(
+                f"not a row of schema `{self.name}`: {error}", where=f"{self.table}[{key.hex()}]"
+            ) from error
+        return row
+
+    def sorted_by(self, equal: Collection[str] = ()) -> list[tuple[str, bool]]:
+        """What rows with one value of each attribute in `equal` are sorted by: attributes, and whether descending."""
+        return ranges.sorted_by(self.row, equal)
+
+    def span(self, equal: Row, within: Within | None = None) -> Span:
+        """The narrowest range of row keys for these values; see `ranges.span`."""
+        return ranges.span(self.row, equal, within)
+
+    def _write(
+        self, row: Row, only: Collection[str] | None, timestamp_us: int | None, number: int | None
+    ) -> list[Mutation]:
+        key = self.key(row, number=number)
+        writes = Writes()
+        try:
+            if not row.keys() <= self._names:
+                self._unknown(row)
+            for group in self.groups:
+                group.write(row, only, writes)
+        except InvalidInput as error:
+            self._refuse(row, number, error)
+        found: list[Mutation] = [Put(self.table, key, *cells, timestamp_us) for cells in writes.puts.items()]
+        for family, qualifiers in writes.deletes.items():
+            found.append(Delete(self.table, key, family, qualifiers, timestamp_us))
+        return found
+
+    def _unknown(self, row: Row) -> NoReturn:
+        name = next(name for name in row if name not in self._names)
+        raise InvalidInput("no such attribute", where=str(name), expected=f"one of {', '.join(self.relation.names)}")
+
+    def _refuse(self, row: Row, number: int | None, error: InvalidInput | KeyError) -> NoReturn:
+        """The error with the row named, and which layout cannot write it."""
+        if number is None:
+            named = ", ".join(f"{name}={shown(row[name])}" for name in self._key_names if name in row)
+            place = f"{self.relation.name}[{named}]"
+        else:
+            place = f"rows[{number}]"
+        if isinstance(error, KeyError):
+            raise InvalidInput("a key attribute is missing", where=f"{place}.{error.args[0]}") from None
+        raise InvalidInput(
+            f"{error.message} (schema `{self.name}`)",
+            where=f"{place}.{error.where}",
+            found=error.found,
+            expected=error.expected,
+        ) from None

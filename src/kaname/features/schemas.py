@@ -1,0 +1,115 @@
+"""All relations and layouts of a project: what `features/*.schema` declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from kaname.errors import KanameError
+from kaname.features.compiling import layout_of
+from kaname.features.declared import DeclaredLayout, DeclaredRelation, Definition, Word
+from kaname.features.files import files_of
+from kaname.features.layout import Layout, StoreName
+from kaname.features.problems import Problems
+from kaname.features.relations import relation_of
+from kaname.features.syntax import parse
+from kaname.features.types import Relation
+
+Text: TypeAlias = Callable[[Path], tuple[str, str]]
+"""How errors name a file, and its text; raises a KanameError with the place when it cannot be read."""
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """Relations by name, and the layouts of each in the order of the files."""
+
+    relations: dict[str, Relation] = {}
+    layouts: dict[str, tuple[Layout, ...]] = {}
+
+
+def load(project: Path, text: Text) -> Schemas:
+    """The schemas of a project. Raises the first problem, which says how many more there are."""
+    schemas, problems = examine(project, text)
+    if problems:
+        first = problems[0]
+        if len(problems) > 1:
+            first.message += f" (and {len(problems) - 1} more: `kaname check` lists them)"
+        raise first
+    return schemas
+
+
+def examine(project: Path, text: Text) -> tuple[Schemas, list[KanameError]]:
+    """The schemas of a project that are good, and everything that is wrong with the others."""
+    unread: list[KanameError] = []
+    definitions: list[Definition] = []
+    for path in files_of(project):
+        try:
+            file, said = text(path)
+            definitions += parse(said, file)
+        except KanameError as problem:
+            unread.append(problem)
+    problems = Problems()
+    schemas = _schemas(definitions, problems, complete=not unread)
+    return schemas, [*unread, *problems.sorted()]
+
+
+def schemas_in(text: str, file: str = "text") -> Schemas:
+    """The schemas in one text. Raises its first problem."""
+    problems = Problems()
+    schemas = _schemas(parse(text, file), problems, complete=True)
+    if problems.found:
+        raise problems.sorted()[0]
+    return schemas
+
+
+def _schemas(definitions: Sequence[Definition], problems: Problems, *, complete: bool) -> Schemas:
+    """`complete`: a relation that is not among the definitions is nowhere."""
+    declared = [each for each in definitions if isinstance(each, DeclaredRelation)]
+    problems.check_twice("relation", (each.name for each in declared))
+    relations: dict[str, Relation] = {}
+    for each in declared:
+        relation = relation_of(each, problems)
+        if relation is not None:
+            relations[relation.name] = relation
+    layouts: dict[str, list[tuple[DeclaredLayout, Layout | None]]] = {name: [] for name in relations}
+    names = [each.name.text for each in declared]
+    for wanted in (each for each in definitions if isinstance(each, DeclaredLayout)):
+        if wanted.relation.text in relations:
+            layout = layout_of(wanted, relations[wanted.relation.text], problems)
+            layouts[wanted.relation.text].append((wanted, layout))
+        elif complete:
+            problems.check_known("relation", wanted.relation, names)
+    for name, found in layouts.items():
+        problems.check_twice(f"schema of `{name}`", (each.name for each, _ in found))
+        _check_held(next(each.name for each in declared if each.name.text == name), relations[name], found, problems)
+    _check_tables([pair for found in layouts.values() for pair in found], problems)
+    good = {name: tuple(layout for _, layout in found if layout is not None) for name, found in layouts.items()}
+    return Schemas(relations, good)
+
+
+def _check_held(
+    name: Word, relation: Relation, found: Sequence[tuple[DeclaredLayout, Layout | None]], problems: Problems
+) -> None:
+    """What no layout holds would be lost."""
+    layouts = [layout for _, layout in found if layout is not None]
+    if len(layouts) < len(found) or not layouts:
+        return
+    held = {attribute for layout in layouts for attribute in layout.attributes}
+    for attribute in relation.names:
+        if attribute not in held:
+            problems.add("an attribute that no schema of the relation holds", name.at, attribute, "it in one value")
+
+
+def _check_tables(found: Sequence[tuple[DeclaredLayout, Layout | None]], problems: Problems) -> None:
+    """Rows of two layouts in one table could have one key."""
+    first: dict[tuple[StoreName, str], Layout] = {}
+    for declared, layout in found:
+        if layout is None:
+            continue
+        other = first.setdefault((layout.store, layout.table), layout)
+        if other is not layout:
+            taken = next(clause.says for clause in declared.clauses if clause.kind == "table")
+            assert isinstance(taken, Word)
+            problems.add("another schema has this table", taken.at, taken, f"not the table of `{other.name}`")
