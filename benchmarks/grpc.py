@@ -27,8 +27,8 @@ from benchmarks.contestants import HERE, INPUT, OUT, PEERS, Peer
 from benchmarks.machine import describe
 from benchmarks.models import BenchModel, build
 from benchmarks.stats import ratios, spread
+from kaname.protobuf.messages import kind
 from kaname.serving.grpc.inference import INFER
-from kaname.serving.grpc.messages import kind
 
 CONNECTIONS = (16, 64)
 ROUNDS, SECONDS, WARM_S, START_S = 3, 2.0, 1.0, 60.0

@@ -1,4 +1,4 @@
-"""Compiles the protocol definitions of `serving/grpc/protos` into the descriptors that the package ships."""
+"""Compiles the protocol definitions of `protobuf/protos` into the descriptors that the package ships."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
-PROTOS = Path(__file__).resolve().parents[1] / "src" / "kaname" / "serving" / "grpc" / "protos"
+PROTOS = Path(__file__).resolve().parents[1] / "src" / "kaname" / "protobuf" / "protos"
 NAMES = ("health.proto", "open_inference.proto", "reflection.proto", "tensorflow.proto", "tensorflow_serving.proto")
 DESCRIPTORS = PROTOS / "descriptors.binpb"
 

@@ -178,9 +178,8 @@ class DataPlane:
         self.gate.start()
         self._office.start()
         if self._board is not None:
-            self._batches = BatchRunner(
-                self._stores.jobs, self._stores.models, self._stores.artefacts.hold, self._clock, self._stores.spending
-            )
+            of, remotes = self._stores, self._stores.session_options.remotes
+            self._batches = BatchRunner(of.jobs, of.models, of.artefacts.hold, self._clock, of.spending, remotes)
             self._batches.start()
             if self._sink is not None:
                 self._sink.start()

@@ -50,6 +50,23 @@ NUMPY_OF: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 
+TENSORFLOW_OF: dict[str, str] = {
+    "BOOL": "DT_BOOL",
+    "UINT8": "DT_UINT8",
+    "UINT16": "DT_UINT16",
+    "UINT32": "DT_UINT32",
+    "UINT64": "DT_UINT64",
+    "INT8": "DT_INT8",
+    "INT16": "DT_INT16",
+    "INT32": "DT_INT32",
+    "INT64": "DT_INT64",
+    "FP16": "DT_HALF",
+    "FP32": "DT_FLOAT",
+    "FP64": "DT_DOUBLE",
+    "BYTES": "DT_STRING",
+}
+"""TensorFlow's names of the datatypes."""
+
 _DATATYPE_OF = {dtype: name for name, dtype in NUMPY_OF.items()}
 
 FLOATS = frozenset({"FP16", "FP32", "FP64"})

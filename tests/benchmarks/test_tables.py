@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 
 from benchmarks import collector, devices, features, grpc
-from kaname.serving.grpc.messages import kind
+from kaname.protobuf.messages import kind
 
 
 def test_features_beside_none() -> None:

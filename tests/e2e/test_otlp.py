@@ -13,7 +13,7 @@ from tests.cli.kaname import kaname
 from tests.collector import Collector, Measured, Seen
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server, predict
-from tests.e2e.test_remote import Far, add, describe, far
+from tests.e2e.test_remote import Far, add, describe, far, trust
 from tests.processes import until
 from tests.servers import free_port
 
@@ -85,7 +85,8 @@ def test_a_trace_goes_on_in_the_server_of_a_remote_model(
     for name, value in environment(collector.url).items():
         monkeypatch.setenv(name, value)
     one = far("one")
-    add(project, describe(project, one))
+    trust(project, one.admin, one.url)
+    add(project, describe(project, one.url))
     with Server(project) as near:
         answer = near.predict("far")
         assert answer.status_code == 200, answer.text

@@ -22,6 +22,8 @@ from kaname.clock import SystemClock
 from kaname.errors import KanameError
 from kaname.runtimes.catalog import open_session
 from kaname.runtimes.types import SessionOptions
+from kaname.secret import Secret
+from kaname.settings import RemoteSettings
 
 NICE = 10
 EVERY_S = 0.2
@@ -35,6 +37,8 @@ class ChildTask(msgspec.Struct, frozen=True, kw_only=True):
     artefact: Path
     """The file that the version's runtime reads."""
     parent: int
+    remotes: tuple[RemoteSettings, ...] = ()
+    """What the server of a remote model is shown."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,8 +50,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def encode(task: ChildTask) -> bytes:
-    """A task on its way to the child."""
-    return msgspec.msgpack.encode(task, enc_hook=str)
+    """A task on its way to the child; nobody else reads that pipe, so secrets go as they are."""
+    return msgspec.msgpack.encode(task, enc_hook=lambda x: x.reveal() if isinstance(x, Secret) else str(x))
 
 
 def _decode(raw: bytes) -> ChildTask:
@@ -79,6 +83,7 @@ def _run(asked: ChildTask, pipe: Any) -> Said:
             _say(pipe, Said(progress=at))
 
     version = asked.task.version
+    options = SessionOptions(threads=1, remotes=asked.remotes)
     last: list[Progress] = []
 
     def progress(at: Progress) -> None:
@@ -88,7 +93,7 @@ def _run(asked: ChildTask, pipe: Any) -> Said:
     try:
         Run(
             asked.task,
-            lambda: open_session(version.runtime, asked.artefact, version.signature, SessionOptions(threads=1)),
+            lambda: open_session(version.runtime, asked.artefact, version.signature, options),
             SystemClock(),
             progress=progress,
         ).run()

@@ -9,6 +9,7 @@ import numpy as np
 
 from kaname.batch.columns import shown
 from kaname.batch.types import BadCell
+from kaname.errors import DeadlineExceeded, Overloaded, Unavailable
 from kaname.runtimes.types import Profile, Session
 from kaname.serving.budgets import batch_rows
 from kaname.settings import ModelConfig
@@ -62,6 +63,8 @@ class Model:
         for part in _slices(rows, run_rows):
             try:
                 outputs.append(session.run(part))
+            except (DeadlineExceeded, Overloaded, Unavailable):
+                raise  # a remote model that cannot answer now: no row is to blame, and the run can be continued
             except Exception as error:  # noqa: BLE001  (whatever the runtime raises: rows alone tell whose fault it is)
                 if len(part[0]) == 1:
                     bad.append(_failed(at, error))

@@ -25,6 +25,8 @@ from kaname.clock import Clock
 from kaname.errors import Conflict, KanameError
 from kaname.inference.residency import artefact_file
 from kaname.models.registry import Models
+from kaname.runtimes.catalog import REMOTE
+from kaname.settings import RemoteSettings
 from kaname.storage.blobs.types import Held
 from kaname.storage.sole import Sole
 
@@ -108,8 +110,11 @@ class Runner:
         hold: Callable[[str], Held],
         clock: Clock,
         spending: Callable[[], Spends],
+        remotes: tuple[RemoteSettings, ...] = (),
     ) -> None:
-        """`hold` gives the verified folder of an artefact; `spending` is made by the one that runs jobs."""
+        """`hold` gives the verified folder of an artefact; `spending` is made by the one that runs jobs; `remotes` are
+        what the servers of remote models are shown."""
+        self._remotes = remotes
         self._jobs = jobs
         self._models = models
         self._hold = hold
@@ -228,7 +233,8 @@ class Runner:
         )
         held = self._hold(version.artefact)
         artefact = artefact_file(held.folder, version)
-        return ChildTask(task=task, artefact=artefact.absolute(), parent=os.getpid()), held
+        remotes = self._remotes if version.runtime == REMOTE else ()
+        return ChildTask(task=task, artefact=artefact.absolute(), parent=os.getpid(), remotes=remotes), held
 
     def _attend(self, child: _Child, *, alive: bool) -> None:
         job_id, over = child.job.id, child.listen()

@@ -90,7 +90,9 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
     @app.command()
     def add(
         name: Annotated[str, typer.Argument(help="Name of the model, new or not.", show_default=False)],
-        path: Annotated[str, typer.Argument(help="The model's file or folder, or file.py:Class.", show_default=False)],
+        path: Annotated[
+            str, typer.Argument(help="The model's file, folder or URL, or file.py:Class.", show_default=False)
+        ],
         sample: Annotated[
             Path | None, typer.Option(help="Rows that the model can answer: JSON, CSV, .npy, .npz.")
         ] = None,
@@ -116,7 +118,7 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
         with nullcontext() if json else terminal.working(f"importing {path}: converting, comparing, measuring"):
             info, notes = models.add(
                 name,
-                Path(path),
+                path,
                 who=who(),
                 sample=sample,
                 metrics=metrics,

@@ -18,6 +18,7 @@ from kaname.models import config as settings
 from kaname.models import store
 from kaname.models.adding import Wanted, check_tags, register
 from kaname.models.edit import Edit, editing, etag_of
+from kaname.models.importing.remote_url import local
 from kaname.models.importing.types import MAX_SHARE, TOLERANCE, Imported, ImportRequest
 from kaname.models.types import ModelInfo, RuntimeChoice, VersionInfo
 from kaname.runtimes.types import PLAIN, Profile, SessionOptions
@@ -171,25 +172,24 @@ class Models:
         max_share: float = MAX_SHARE,
         labels: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[VersionInfo, tuple[str, ...]]:
-        """Import a model file as a new version (of a new model, if need be); returns it and the import's notes.
+        """Import a file, or a URL (`remote_url`), as a new version, of a new model if need be; returns it and notes.
 
         `version` None: the next number. `promote` None: only if nothing answers yet. A version that exists is
         returned as it is when its artefact is the same, else Conflict: versions never change. The artefact is
         published before the transaction; a crash in between leaves it without a version, for `collect_garbage`.
-        `tolerance`, `max_share`: how far a conversion may differ from the original, `labels`: names of classes; see
-        ImportRequest. Raises what the importer raises.
+        `tolerance`, `max_share`, `labels`: see ImportRequest. Raises what the importer raises.
         """
         wanted = Wanted.checked(name, version, metrics or {}, tags, promote)
-        request = ImportRequest(
-            path=Path(path),
-            sample=None if sample is None else Path(sample),
-            trust_pickle=trust_pickle,
-            name=name,
-            tolerance=tolerance,
-            max_share=max_share,
-            labels=dict(labels or {}),
-        )
         with self._workplace() as workplace:
+            request = ImportRequest(
+                path=local(path, workplace),
+                sample=None if sample is None else Path(sample),
+                trust_pickle=trust_pickle,
+                name=name,
+                tolerance=tolerance,
+                max_share=max_share,
+                labels=dict(labels or {}),
+            )
             imported = self._importer(request, workplace)
             artefact = self._artefacts.publish(imported.files)
         with self._database.write() as conn:

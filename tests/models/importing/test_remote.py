@@ -10,6 +10,7 @@ import pytest
 
 from kaname.errors import InvalidInput, KanameError, RemoteFailed, Unavailable
 from kaname.models.importing.process import reprofile, run_import
+from kaname.models.importing.remote_url import local
 from kaname.models.importing.types import Imported, ImportRequest
 from kaname.models.types import VersionInfo
 from kaname.runtimes.remote.description import parse
@@ -115,6 +116,32 @@ def test_the_secret_of_the_settings_is_shown(peer: Peer, tmp_path: Path) -> None
     assert b"hush" not in (found.files / "remote.json").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("url", "content"),
+    [
+        ("http://far:8000/v2/models/fraud", {"protocol": "oip", "urls": ["http://far:8000"], "model": "fraud"}),
+        (
+            "https://far/api/v2/models/a%20b/versions/3/",
+            {"protocol": "oip", "urls": ["https://far/api"], "model": "a b", "version": "3"},
+        ),
+        ("http://far/v1/models/fraud", {"protocol": "tfs", "urls": ["http://far"], "model": "fraud"}),
+        ("grpcs://far:9000/fraud", {"protocol": "oip-grpc", "urls": ["grpcs://far:9000"], "model": "fraud"}),
+    ],
+)
+def test_an_address_is_a_description(tmp_path: Path, url: str, content: dict[str, object]) -> None:
+    """The path of a URL says protocol, model and version."""
+    assert msgspec.yaml.decode(local(url, tmp_path).read_bytes()) == content
+
+
+@pytest.mark.parametrize("url", ["http://far/score", "ftp://far/v2/models/m", "http://far/v2/models/m?x=1", "://"])
+def test_other_addresses_need_a_description(tmp_path: Path, url: str) -> None:
+    """The error shows the forms that are known."""
+    with pytest.raises(InvalidInput) as raised:
+        local(url, tmp_path)
+    assert raised.value.found == url
+    assert "/v2/models/NAME" in str(raised.value.expected)
+
+
 # --- what is refused ------------------------------------------------------------------------------------
 
 
@@ -174,6 +201,9 @@ def test_a_made_up_sample_that_is_refused_asks_for_a_real_one(peer: Peer, tmp_pa
         ({"urls": []}, "urls"),
         ({"protocol": "smoke"}, "protocol"),
         ({"model": ""}, "model"),
+        ({"protocol": "http"}, "signature"),
+        ({"protocol": "oip-grpc"}, "urls[0]"),
+        ({"http": {"colour": "red"}}, "http"),
         ({"timeout_ms": 0}, "timeout_ms"),
         ({"retry_share": 2}, "retry_share"),
         ({"colour": "red"}, "far.yaml"),

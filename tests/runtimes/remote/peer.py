@@ -70,18 +70,21 @@ class _Server(ThreadingHTTPServer):
 
 
 class Peer:
-    """Counts what is asked; `inferences` are the attempts at an inference, in order, with their headers."""
+    """Counts what is asked; `inferences` are the attempts at an inference, in order, with their headers, and
+    `bodies` what came with them."""
 
     def __init__(self, port: int = 0) -> None:
         self.ready = True
         self.extensions = ["binary_tensor_data"]
         self.metadata: Any = {
             "name": "m",
+            "ready": True,
             "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
             "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
         }
         self.step: Step = double
         self.inferences: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
         self.ports: set[int] = set()
         self._lock = threading.Lock()
         handler = type("PeerHandler", (Handler,), {"peer": self})
@@ -96,6 +99,7 @@ class Peer:
         with self._lock:
             if handler.command == "POST":
                 self.ports.add(handler.client_address[1])
+                self.bodies.append(handler.body)
                 self.inferences.append({name.lower(): value for name, value in handler.headers.items()})
 
     def close(self) -> None:

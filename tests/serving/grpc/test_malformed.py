@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from kaname.serving.grpc.messages import kind
+from kaname.protobuf.messages import kind
 from tests.processes import until
 from tests.serving.oip.conftest import Served
 

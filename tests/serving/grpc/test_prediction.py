@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 import pytest
 
+from kaname.protobuf.messages import kind
 from kaname.serving.grpc import tensors
-from kaname.serving.grpc.messages import kind
 from tests.serving.oip.conftest import Served
 
 PACKAGE = "tensorflow.serving"

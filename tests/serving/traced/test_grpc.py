@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from kaname.serving.grpc.messages import kind
+from kaname.protobuf.messages import kind
 from kaname.telemetry.tracecontext import parent_of
 from tests.serving.traced.conftest import SPAN, Traced
 

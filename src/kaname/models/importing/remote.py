@@ -127,10 +127,7 @@ def _signature(remote: Remote, described: Described | None, where: str) -> Signa
     """The declared signature, which the server must have, or what the server's description says."""
     declared = remote.declared(where)
     if described is None:
-        if declared is None:
-            raise InvalidInput(
-                "this protocol does not describe models", where=f"{where}: signature", expected="inputs and outputs"
-            )
+        assert declared is not None  # as the description was checked
         return declared
     if declared is None:
         return plain.signature_of(described.inputs, described.outputs)

@@ -18,7 +18,7 @@ from kaname.errors import KanameError, Unavailable
 from kaname.runtimes.remote.types import Link, Trouble
 from kaname.runtimes.types import Told
 
-FIRST_S, LONGEST_S = 0.25, 30.0
+FIRST_S, LONGEST_S = 0.25, 5.0
 """Pauses before the next probe of an address that was just left out, and that has been for long."""
 FAILING_S = 1.0
 """The first of them for one that says it is ready, and fails."""

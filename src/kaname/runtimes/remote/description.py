@@ -12,19 +12,37 @@ from kaname.errors import CorruptData, InvalidInput
 from kaname.settings import Count, Share
 from kaname.signature import Signature
 
-Protocol = Literal["oip"]
+Protocol = Literal["oip", "oip-grpc", "tfs", "http"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
-_SCHEMES = {"oip": ("http", "https")}
+_GRPC = ("grpc", "grpcs")
+_HTTP = ("http", "https")
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How rows travel over `http`: `{ROWS: [row, …]}` there, `{ANSWERS: [row, …]}` back."""
+
+    rows: str = "instances"
+    """Name of the rows in a request."""
+    answers: str = "predictions"
+    """Name of the rows in an answer; empty: the answer is the list of them."""
+    named: bool = False
+    """Whether the row of a model with one input is an object, too."""
+    more: dict[str, Any] = {}
+    """What else each request says."""
+    ready: str | None = None
+    """Path of the server that answers 2xx while it is ready; None: it is enough that somebody listens."""
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person writes, in YAML; the artefact of the version holds the same as JSON."""
 
     protocol: Protocol
-    """`oip`: the Open Inference Protocol v2 over HTTP."""
+    """`oip`: the Open Inference Protocol v2 over HTTP, `oip-grpc`: over gRPC; `tfs`: the REST API of TensorFlow
+    Serving; `http`: an endpoint that takes rows."""
     urls: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Where the server answers; several addresses of equal servers share the requests."""
+    """Where the server answers, over `http` with the path of the endpoint; several addresses of equal servers share the
+    requests."""
     model: str = ""
     """Its name there."""
     version: str | None = None
@@ -47,6 +65,10 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Sent with every request. A secret is none of them: it belongs to the setting `remotes`."""
     binary: bool | None = None
     """Whether tensors travel in binary; None: where the server says that it can."""
+    signature_name: str = "serving_default"
+    """Over `tfs`: which of the model's signatures."""
+    http: Rows = Rows()
+    """How rows travel over `http`."""
     signature: dict[str, Any] | None = None
     """Inputs and outputs; None: as the server describes them."""
     labels: dict[str, tuple[str, ...]] = {}
@@ -80,14 +102,17 @@ def read(file: Path) -> Remote:
 
 def check(remote: Remote, where: str) -> None:
     """What the types of a description cannot say. Raises InvalidInput."""
-    schemes = _SCHEMES[remote.protocol]
+    schemes = _GRPC if remote.protocol == "oip-grpc" else _HTTP
     for i, url in enumerate(remote.urls):
         if url.partition("://")[0] not in schemes or "?" in url or "#" in url:
             expected = " or ".join(f"{scheme}://HOST[:PORT]" for scheme in schemes)
             place = f"{where}: urls[{i}]"
             raise InvalidInput("no address for this protocol", where=place, found=url, expected=expected)
-    if not remote.model:
+    if not remote.model and remote.protocol != "http":
         raise InvalidInput("which model of the server?", where=f"{where}: model", expected="its name there")
+    if remote.signature is None and remote.protocol == "http":
+        expected = "inputs and outputs: this protocol has no words for them"
+        raise InvalidInput("which tensors does the model take?", where=f"{where}: signature", expected=expected)
     for name in remote.headers:
         if name.lower() in SECRET:
             place = f"{where}: headers.{name}"

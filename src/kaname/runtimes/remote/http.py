@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from kaname.client.connections import Connections
 from kaname.client.exchanged import Broken, Reply
@@ -33,7 +35,7 @@ class Dialect(Protocol):
         """The outputs in an answer. Raises RemoteFailed for one that is not as the protocol says."""
 
     def ready(self, link: HttpLink, timeout_s: float) -> None:
-        """Return when the model is ready. Raises Trouble."""
+        """Return when the model is ready. Raises Trouble, RemoteFailed."""
 
     def described(self, link: HttpLink, timeout_s: float) -> Described | None:
         """What the server says of the model; None: the protocol has no words for it. Raises Trouble, RemoteFailed."""
@@ -43,10 +45,18 @@ class HttpLink:
     """Kept connections to one address. See `types.Link`."""
 
     def __init__(
-        self, url: str, dialect: Dialect, *, keep: int, headers: Mapping[str, str], tls: ssl.SSLContext | None
+        self,
+        url: str,
+        dialect: Dialect,
+        *,
+        keep: int,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | None,
+        address: str,
     ) -> None:
-        """`headers` go with every request."""
-        self.address = url
+        """`url`: what all paths begin with; `headers` go with every request; `address`: the link's name."""
+        self.address = address
+        self._url = url
         self._dialect = dialect
         self._headers = dict(headers)
         self._connections = Connections(url, keep=keep, tls=tls)
@@ -59,24 +69,34 @@ class HttpLink:
         try:
             return self._dialect.answer(reply)
         except RemoteFailed as error:
-            error.where = self.address
-            raise Trouble(error) from error
+            raise self._unlike(error) from error
 
     def probe(self, timeout_s: float) -> None:
         """See `Link.probe`."""
-        self._dialect.ready(self, timeout_s)
+        try:
+            self._dialect.ready(self, timeout_s)
+        except RemoteFailed as error:
+            raise self._unlike(error) from error
 
     def described(self, timeout_s: float) -> Described | None:
         """See `Link.described`."""
         try:
             return self._dialect.described(self, timeout_s)
         except RemoteFailed as error:
-            error.where = self.address
-            raise Trouble(error) from error
+            raise self._unlike(error) from error
 
     def get(self, path: str, timeout_s: float) -> Reply:
         """The answer to a GET. Raises Trouble for one that is no success."""
         return self._exchange("GET", path, b"", {}, timeout_s)
+
+    def reach(self, timeout_s: float) -> None:
+        """Return when somebody listens. Raises Trouble."""
+        parts = urlsplit(self._url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout_s).close()
+        except OSError as error:
+            raise Trouble(Unavailable(f"nobody listens: {error}", where=self.address)) from error
 
     def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
         began = time.monotonic()
@@ -92,6 +112,10 @@ class HttpLink:
         if reply.status >= 300:
             raise refused(reply, self.address)
         return reply
+
+    def _unlike(self, error: RemoteFailed) -> Trouble:
+        error.where = self.address
+        return Trouble(error)
 
     def close(self) -> None:
         """See `Link.close`."""

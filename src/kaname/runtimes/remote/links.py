@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from kaname.errors import MissingDependency
 from kaname.runtimes.remote import access
 from kaname.runtimes.remote.description import Remote
 from kaname.runtimes.remote.http import Dialect, HttpLink
 from kaname.runtimes.remote.oip import Oip
+from kaname.runtimes.remote.plain import Plain
+from kaname.runtimes.remote.tfs import TensorFlow
 from kaname.runtimes.remote.types import Link
 from kaname.settings import RemoteSettings
 from kaname.signature import Signature
+
+if TYPE_CHECKING:
+    from kaname.runtimes.remote.grpc import GrpcLink
 
 
 def open_links(remote: Remote, signature: Signature, settings: Sequence[RemoteSettings]) -> list[Link]:
@@ -21,10 +29,28 @@ def open_links(remote: Remote, signature: Signature, settings: Sequence[RemoteSe
 def _link(remote: Remote, signature: Signature, url: str, settings: Sequence[RemoteSettings]) -> Link:
     here = access.of_address(settings, url)
     headers = {**{name.lower(): value for name, value in remote.headers.items()}, **access.headers(here)}
-    return HttpLink(
-        url, _dialect(remote, signature), keep=remote.connections + 1, headers=headers, tls=access.trust(here)
-    )
+    if remote.protocol == "oip-grpc":
+        return _over_grpc()(
+            url, remote.model, remote.version, signature, headers=headers, ca_file=access.authorities(here)
+        )
+    base, dialect = _dialect(remote, signature, url)
+    keep = remote.connections + 1  # one for the probes
+    return HttpLink(base, dialect, keep=keep, headers=headers, tls=access.trust(here), address=url)
 
 
-def _dialect(remote: Remote, signature: Signature) -> Dialect:
-    return Oip(remote.model, remote.version, signature, binary=bool(remote.binary))
+def _dialect(remote: Remote, signature: Signature, url: str) -> tuple[str, Dialect]:
+    """What is spoken at an address, and the part of it that all paths begin with."""
+    if remote.protocol == "http":
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}", Plain(parts.path or "/", remote.http, signature)
+    if remote.protocol == "tfs":
+        return url, TensorFlow(remote.model, remote.version, signature, remote.signature_name)
+    return url, Oip(remote.model, remote.version, signature, binary=bool(remote.binary))
+
+
+def _over_grpc() -> type[GrpcLink]:
+    try:
+        from kaname.runtimes.remote.grpc import GrpcLink
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error.name or "grpcio", "grpc", "a remote model over gRPC") from error
+    return GrpcLink

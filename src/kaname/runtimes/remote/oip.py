@@ -10,15 +10,14 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
 
 from kaname.client.exchanged import Reply
-from kaname.errors import InvalidInput, RemoteFailed
 from kaname.runtimes.remote.http import Asked, HttpLink
 from kaname.runtimes.remote.specs import spec_of
 from kaname.runtimes.remote.types import Described, Tensors, Trouble
+from kaname.runtimes.remote.values import from_binary, in_order, nested, tensor_of, unlike
 from kaname.signature import Signature
-from kaname.tensors import NUMPY_OF, Tensor, TensorSpec, binary_view, decode_binary
+from kaname.tensors import Tensor, TensorSpec, binary_view
 
 LENGTH = "inference-header-content-length"
 BINARY = "binary_tensor_data"
@@ -75,25 +74,21 @@ class Oip:
 
     def request(self, inputs: Tensors) -> Asked:
         """See `Dialect.request`."""
+        listed: list[dict[str, Any]] = [
+            {"name": spec.name, "datatype": spec.datatype, "shape": tensor.shape}
+            for spec, tensor in zip(self._inputs, inputs, strict=True)
+        ]
+        pieces: list[bytes | memoryview] = []
+        for one, tensor in zip(listed, inputs, strict=True):
+            if self._binary:
+                pieces.append(binary_view(tensor))
+                one["parameters"] = {"binary_data_size": len(pieces[-1])}
+            else:
+                one["data"] = nested(tensor.reshape(-1))
+        head = _encode({"inputs": listed, "outputs": self._wanted})
         path = f"{self._path}/infer"
         if not self._binary:
-            listed = [
-                {"name": spec.name, "datatype": spec.datatype, "shape": tensor.shape, "data": _flat(tensor)}
-                for spec, tensor in zip(self._inputs, inputs, strict=True)
-            ]
-            body = _encode({"inputs": listed, "outputs": self._wanted})
-            return Asked(path, body, {"content-type": "application/json"})
-        pieces = [binary_view(tensor) for tensor in inputs]
-        described: list[dict[str, Any]] = [
-            {
-                "name": spec.name,
-                "datatype": spec.datatype,
-                "shape": tensor.shape,
-                "parameters": {"binary_data_size": len(piece)},
-            }
-            for spec, tensor, piece in zip(self._inputs, inputs, pieces, strict=True)
-        ]
-        head = _encode({"inputs": described, "outputs": self._wanted})
+            return Asked(path, head, {"content-type": "application/json"})
         headers = {"content-type": "application/octet-stream", LENGTH: str(len(head))}
         return Asked(path, b"".join([head, *pieces]), headers)
 
@@ -103,19 +98,15 @@ class Oip:
         try:
             found = msgspec.json.decode(head, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _unlike(f"the answer is not one of the protocol: {error}") from error
+            raise unlike(f"the answer is not one of the protocol: {error}") from error
         tensors: dict[str, Tensor] = {}
         for one in found.outputs:
             size = (one.parameters or {}).get("binary_data_size")
             if size is None:
-                tensors[one.name] = _from_json(one)
+                tensors[one.name] = tensor_of(one.data, one.datatype, one.shape, one.name)
             else:
-                piece, raw = raw[:size], raw[size:]
-                tensors[one.name] = _from_binary(one, piece)
-        missing = [name for name in self._names if name not in tensors]
-        if missing:
-            raise _unlike("the answer lacks an output", found=", ".join(tensors), expected=missing[0])
-        return tuple(tensors[name] for name in self._names)
+                tensors[one.name], raw = from_binary(raw[:size], one.datatype, one.shape, one.name), raw[size:]
+        return in_order(tensors, self._names)
 
     def ready(self, link: HttpLink, timeout_s: float) -> None:
         """See `Dialect.ready`."""
@@ -126,7 +117,7 @@ class Oip:
         try:
             about = msgspec.json.decode(link.get(self._path, timeout_s).body, type=_Metadata)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _unlike(f"the model's metadata are not of the protocol: {error}") from error
+            raise unlike(f"the model's metadata are not of the protocol: {error}") from error
         try:
             binary = BINARY in msgspec.json.decode(link.get("/v2", timeout_s).body, type=_Server).extensions
         except (msgspec.MsgspecError, UnicodeDecodeError, Trouble):
@@ -138,40 +129,10 @@ def _spec(one: _Spec) -> TensorSpec:
     return spec_of(one.name, one.datatype, one.shape)
 
 
-def _flat(tensor: Tensor) -> list[Any]:
-    flat: list[Any] = tensor.reshape(-1).tolist()
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in flat]
-
-
 def _split(reply: Reply) -> tuple[memoryview, memoryview]:
     body, text = memoryview(reply.body), reply.headers.get(LENGTH)
     if text is None:
         return body, body[:0]
     if not text.isdigit() or int(text) > len(body):
-        raise _unlike("not the length of the answer's JSON", found=text, expected=f"at most {len(body)}")
+        raise unlike("not the length of the answer's JSON", text, f"at most {len(body)}")
     return body[: int(text)], body[int(text) :]
-
-
-def _from_binary(one: _Tensor, piece: memoryview) -> Tensor:
-    if one.datatype not in NUMPY_OF:
-        raise _unlike(f"output {one.name} has no datatype of the protocol", found=one.datatype)
-    try:
-        return decode_binary(piece, one.datatype, one.shape, one.name).copy()
-    except InvalidInput as error:
-        raise _unlike(f"output {one.name}: {error.message}", found=error.found, expected=error.expected) from error
-
-
-def _from_json(one: _Tensor) -> Tensor:
-    try:
-        if one.datatype != "BYTES":
-            return np.array(one.data, NUMPY_OF[one.datatype]).reshape(one.shape)
-        flat = np.array(one.data, dtype=object).reshape(one.shape)
-        texts = np.empty(flat.size, dtype=object)
-        texts[:] = [str(text).encode() for text in flat.ravel().tolist()]
-        return texts.reshape(one.shape)
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise _unlike(f"output {one.name} is not the tensor that it says: {error}") from error
-
-
-def _unlike(message: str, found: str | None = None, expected: str | None = None) -> RemoteFailed:
-    return RemoteFailed(message, found=found, expected=expected)

@@ -12,10 +12,10 @@ from typing import Any, Protocol, cast
 
 from kaname.call import Answer, Call
 from kaname.errors import KanameError
+from kaname.protobuf.messages import Message, kind
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body, Reply
 from kaname.serving.grpc.contents import ContentsDecoder, fill_typed, given, parameters_of
-from kaname.serving.grpc.messages import Message, kind
 from kaname.serving.grpc.status import refusal
 from kaname.serving.oip.asked import Asked, Reader
 from kaname.serving.oip.binary import Blobs

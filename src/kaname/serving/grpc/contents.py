@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from kaname.errors import InvalidInput
-from kaname.serving.grpc.messages import Message
+from kaname.protobuf.contents import FIELDS
+from kaname.protobuf.messages import Message
 from kaname.serving.oip import binary
 from kaname.serving.oip.binary import Blobs
 from kaname.serving.oip.decode import Decoder
@@ -15,22 +16,6 @@ from kaname.serving.oip.messages import InferInput
 from kaname.serving.oip.values import product, shown
 from kaname.signature import Feature
 from kaname.tensors import NUMPY_OF, Tensor, TensorSpec
-
-FIELDS = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
-"""Where typed contents of a datatype are; FP16 has no field and travels raw."""
 
 
 class GivenInput(InferInput, kw_only=True):

@@ -17,10 +17,10 @@ import grpc
 from kaname.call import as_error
 from kaname.errors import Overloaded
 from kaname.ids import IdSource
+from kaname.protobuf.messages import Message
 from kaname.serving.exchange import Endpoint, Fields, Head
 from kaname.serving.gate import Gate
 from kaname.serving.grpc.callers import Callers
-from kaname.serving.grpc.messages import Message
 from kaname.serving.grpc.status import abort, metadata_of
 from kaname.serving.grpc.ticket import Asked, Metadata, Ticket
 from kaname.serving.routes import Router

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 import grpc
 
 from kaname.errors import NotFound
-from kaname.serving.grpc.messages import Message, kind
+from kaname.protobuf.messages import Message, kind
 from kaname.serving.grpc.rpc import Access, Method, Rpcs
 
 SERVICE = "grpc.health.v1.Health"

@@ -11,9 +11,9 @@ import grpc
 from kaname import __version__
 from kaname.errors import InvalidInput
 from kaname.models.types import VersionInfo
+from kaname.protobuf.messages import Message, kind, parse
 from kaname.serving.grpc.codec import REQUEST, GrpcCodec
 from kaname.serving.grpc.door import Door
-from kaname.serving.grpc.messages import Message, kind, parse
 from kaname.serving.grpc.rpc import Access, Method, Rpcs
 from kaname.serving.grpc.status import refusal
 from kaname.serving.grpc.stream import Stream

@@ -15,12 +15,12 @@ import msgspec
 from kaname.call import Answer, Call
 from kaname.errors import InvalidInput, KanameError
 from kaname.models.types import VersionInfo
+from kaname.protobuf.messages import Message, kind, parse
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body
 from kaname.serving.grpc import tensors
 from kaname.serving.grpc.codec import Asking, limit
 from kaname.serving.grpc.door import Door
-from kaname.serving.grpc.messages import Message, kind, parse
 from kaname.serving.grpc.rpc import Access, Method, Rpcs
 from kaname.serving.grpc.status import refusal
 from kaname.serving.grpc.ticket import Asked

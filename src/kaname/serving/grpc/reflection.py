@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from kaname.errors import InvalidInput
-from kaname.serving.grpc.messages import POOL, Message, kind, parse
+from kaname.protobuf.messages import POOL, Message, kind, parse
 from kaname.serving.grpc.rpc import Access, Method, Rpcs
 
 SERVICE = "grpc.reflection.v1.ServerReflection"

@@ -13,9 +13,9 @@ import grpc
 from kaname.call import Principal
 from kaname.errors import Forbidden, KanameError, Overloaded
 from kaname.ids import IdSource
+from kaname.protobuf.messages import Kind, Message, parse
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.grpc.callers import Callers
-from kaname.serving.grpc.messages import Kind, Message, parse
 from kaname.serving.grpc.status import refuse
 from kaname.web.problems import internal
 

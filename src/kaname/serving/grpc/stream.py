@@ -10,9 +10,9 @@ import grpc
 
 from kaname.call import as_error
 from kaname.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
+from kaname.protobuf.messages import Message, kind, parse
 from kaname.serving.grpc.codec import REQUEST
 from kaname.serving.grpc.door import Door, error_text, refused
-from kaname.serving.grpc.messages import Message, kind, parse
 from kaname.serving.grpc.status import refusal
 from kaname.serving.grpc.ticket import LOOK_S, Asked, Ticket
 from kaname.varint import varint

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from kaname.errors import InvalidInput
-from kaname.serving.grpc.messages import Message, kind
+from kaname.protobuf.messages import Message, kind
 from kaname.serving.oip import binary
 from kaname.serving.oip.values import product, shown
-from kaname.serving.tfs.describe import TYPES
-from kaname.tensors import NUMPY_OF, Tensor, datatype_of
+from kaname.tensors import NUMPY_OF, TENSORFLOW_OF, Tensor, datatype_of
 
 TENSOR = kind("tensorflow.TensorProto")
 _NUMBER_OF: dict[str, int] = {
     datatype: TENSOR.DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_name[name].number
-    for datatype, name in TYPES.items()
+    for datatype, name in TENSORFLOW_OF.items()
 }
 _DATATYPE_OF = {number: datatype for datatype, number in _NUMBER_OF.items()}
 FIELDS = {
@@ -41,7 +40,7 @@ def datatype(proto: Message, where: str) -> str:
     """The datatype of a TensorProto. Raises InvalidInput for one that models here do not take."""
     found = _DATATYPE_OF.get(proto.dtype)
     if found is None:
-        expected = ", ".join(TYPES.values())
+        expected = ", ".join(TENSORFLOW_OF.values())
         raise InvalidInput("no such datatype here", where=f"{where}.dtype", found=str(proto.dtype), expected=expected)
     return found
 
@@ -102,6 +101,6 @@ def write(proto: Message, tensor: Tensor) -> None:
 def info(proto: Message, described: dict[str, Any]) -> None:
     """Set a TensorInfo to what `tfs.describe` says of a tensor."""
     proto.name = described["name"]
-    proto.dtype = _NUMBER_OF[next(datatype for datatype, name in TYPES.items() if name == described["dtype"])]
+    proto.dtype = _NUMBER_OF[next(datatype for datatype, name in TENSORFLOW_OF.items() if name == described["dtype"])]
     for dim in described["tensor_shape"]["dim"]:
         proto.tensor_shape.dim.add(size=int(dim["size"]))

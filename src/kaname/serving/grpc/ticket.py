@@ -10,7 +10,7 @@ import grpc
 
 from kaname.call import Call
 from kaname.errors import KanameError
-from kaname.serving.grpc.messages import Message
+from kaname.protobuf.messages import Message
 from kaname.serving.grpc.status import refusal
 from kaname.serving.routes import Form
 

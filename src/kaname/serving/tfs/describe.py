@@ -9,25 +9,10 @@ from kaname.models.types import VersionInfo
 from kaname.serving.oip.types import Catalog
 from kaname.serving.snapshot import ModelEntry
 from kaname.signature import Signature
-from kaname.tensors import TensorSpec
+from kaname.tensors import TENSORFLOW_OF, TensorSpec
 
 SIGNATURE = "serving_default"
 METHOD = "tensorflow/serving/predict"
-TYPES = {
-    "BOOL": "DT_BOOL",
-    "UINT8": "DT_UINT8",
-    "UINT16": "DT_UINT16",
-    "UINT32": "DT_UINT32",
-    "UINT64": "DT_UINT64",
-    "INT8": "DT_INT8",
-    "INT16": "DT_INT16",
-    "INT32": "DT_INT32",
-    "INT64": "DT_INT64",
-    "FP16": "DT_HALF",
-    "FP32": "DT_FLOAT",
-    "FP64": "DT_DOUBLE",
-    "BYTES": "DT_STRING",
-}
 
 
 def status(entry: ModelEntry, asked: str | None, catalog: Catalog) -> dict[str, Any]:
@@ -91,4 +76,4 @@ def _of(spec: TensorSpec) -> dict[str, Any]:
 def _tensor(name: str, datatype: str, shape: Sequence[int]) -> dict[str, Any]:
     """A `TensorInfo`, whose 64-bit sizes are strings in JSON."""
     dims = [{"size": str(size), "name": ""} for size in shape]
-    return {"dtype": TYPES[datatype], "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": name}
+    return {"dtype": TENSORFLOW_OF[datatype], "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": name}

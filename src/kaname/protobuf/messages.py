@@ -1,4 +1,4 @@
-"""The protobuf messages of the gRPC doors.
+"""The protobuf messages of the gRPC protocols.
 
 They live in a descriptor pool of their own: a Python model may bring another client's generated code for the same
 packages, and the default pool takes each name only once. `tools/protos.py` compiles the definitions.
@@ -24,7 +24,7 @@ Kind = Any
 
 def _pool() -> DescriptorPool:
     pool = DescriptorPool()
-    raw = (resources.files("kaname.serving.grpc") / "protos" / "descriptors.binpb").read_bytes()
+    raw = (resources.files("kaname.protobuf") / "protos" / "descriptors.binpb").read_bytes()
     for file in FileDescriptorSet.FromString(raw).file:
         pool.AddSerializedFile(file.SerializeToString())
     return pool

@@ -12,9 +12,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from tritonclient.grpc import service_pb2
 
-from kaname.serving.grpc.messages import POOL
+from kaname.protobuf.messages import POOL
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 OWN = {
     # KServe's clients send the model first and read the answer; those of the other family leave these fields alone.
     ("RepositoryModelLoadResponse", "model_name"),
