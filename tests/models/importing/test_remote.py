@@ -209,6 +209,8 @@ def test_a_made_up_sample_that_is_refused_asks_for_a_real_one(peer: Peer, tmp_pa
         ({"colour": "red"}, "far.yaml"),
         ({"headers": {"Authorization": "Bearer hush"}}, "headers.Authorization"),
         ({"signature": {"inputs": 1}}, "signature"),
+        ({"headers": {"x-note": "two\nlines"}}, "headers.x-note"),
+        ({"headers": {"x note": "1"}}, "headers"),
     ],
 )
 def test_what_is_wrong_with_a_description_has_a_place(tmp_path: Path, fields: dict[str, object], place: str) -> None:

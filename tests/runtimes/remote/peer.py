@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,7 +74,7 @@ class Peer:
     """Counts what is asked; `inferences` are the attempts at an inference, in order, with their headers, and
     `bodies` what came with them."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.ready = True
         self.extensions = ["binary_tensor_data"]
         self.metadata: Any = {
@@ -89,6 +90,8 @@ class Peer:
         self._lock = threading.Lock()
         handler = type("PeerHandler", (Handler,), {"peer": self})
         self._server = _Server(("127.0.0.1", port), handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kaname.errors import InvalidInput
 from kaname.runtimes.remote.access import headers, of_address
 from kaname.secret import Secret
 from kaname.settings import RemoteSettings
@@ -28,6 +29,16 @@ def test_a_secret_is_for_its_address(url: str, shown: bool) -> None:
     """Scheme, host and port are the same, and the path lies at or below."""
     settings = [RemoteSettings(url="https://far.example/models", header="X-Key", value=Secret("hush"))]
     assert headers(of_address(settings, url)) == ({"x-key": "hush"} if shown else {})
+
+
+@pytest.mark.parametrize("value", ["Bearer hush\nx-more: 1", "Bearer h\u00fcsh", "hush\x00"])
+def test_what_is_no_header_is_not_shown_either(value: str) -> None:
+    """A secret with a line break in it is refused before a library complains about its very text."""
+    with pytest.raises(InvalidInput) as raised:
+        headers([RemoteSettings(url="http://far", value=Secret(value))])
+    assert value not in str(raised.value)
+    assert raised.value.found is None
+    assert "authorization" in str(raised.value.where)
 
 
 def test_without_a_path_it_is_for_the_whole_server() -> None:

@@ -285,6 +285,9 @@ OUTPUT = {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
         says(200, {"outputs": [{**OUTPUT, "shape": [2, 2], "data": [1, 2, 3, 4]}]}),
         says(200, {"outputs": [{**OUTPUT, "data": None, "parameters": {"binary_data_size": 8}}]}),
         says(200, {"outputs": [OUTPUT]}, {"inference-header-content-length": "100000"}),
+        says(200, {"outputs": [{**OUTPUT, "data": None, "parameters": {"binary_data_size": "8"}}]}),
+        says(200, {"outputs": [{**OUTPUT, "shape": [-1, -1]}]}),
+        says(200, b'{"outputs":' + b"[" * 100_000),
         says(302, b"", {"location": "http://127.0.0.1:1/"}),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from kaname.errors import InvalidInput
+from kaname.runtimes.remote.description import HEADER_VALUE, is_header_value
 from kaname.settings import RemoteSettings
 
 _PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
@@ -29,8 +30,12 @@ def _server(url: SplitResult) -> tuple[str, str | None, int | None]:
 
 
 def headers(settings: Iterable[RemoteSettings]) -> dict[str, str]:
-    """The headers with their secrets: for use, not to be kept or shown."""
-    return {one.header.lower(): one.value.reveal() for one in settings if one.value is not None}
+    """The headers with their secrets: for use, not to be kept or shown. Raises InvalidInput, without them."""
+    found = {one.header.lower(): one.value.reveal() for one in settings if one.value is not None}
+    for name, value in found.items():
+        if not is_header_value(value):
+            raise InvalidInput("not the value of a header", where=f"remotes: {name}", expected=HEADER_VALUE)
+    return found
 
 
 def authorities(settings: Iterable[RemoteSettings]) -> str | None:

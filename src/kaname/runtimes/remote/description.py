@@ -14,6 +14,7 @@ from kaname.signature import Signature
 
 Protocol = Literal["oip", "oip-grpc", "tfs", "http"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+HEADER_VALUE = "one line of ASCII characters"
 SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 _GRPC = ("grpc", "grpcs")
 _HTTP = ("http", "https")
@@ -61,7 +62,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Pause between two questions whether an address is ready."""
     eject_failures: Count = 3
     """Failures in a row after which an address is left out until it is ready again."""
-    headers: dict[str, str] = {}
+    headers: dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+$")], str] = {}
     """Sent with every request. A secret is none of them: it belongs to the setting `remotes`."""
     binary: bool | None = None
     """Whether tensors travel in binary; None: where the server says that it can."""
@@ -89,8 +90,8 @@ def read(file: Path) -> Remote:
     try:
         found = msgspec.yaml.decode(file.read_bytes(), type=Remote)
     except msgspec.ValidationError as error:
-        what, _, place = str(error).partition(" - at `$")
-        field = place.strip("`.")
+        what, _, place = str(error).partition(" - at `")
+        field = place.rpartition("$")[2].strip("`.")
         raise InvalidInput(
             f"not a description of a remote model: {what}", where=f"{file}: {field}" if field else str(file)
         ) from None
@@ -117,7 +118,14 @@ def check(remote: Remote, where: str) -> None:
         if name.lower() in SECRET:
             place = f"{where}: headers.{name}"
             raise InvalidInput("a secret is not part of a description", where=place, expected="the setting `remotes`")
+        if not is_header_value(remote.headers[name]):
+            raise InvalidInput("not the value of a header", where=f"{where}: headers.{name}", expected=HEADER_VALUE)
     remote.declared(where)
+
+
+def is_header_value(text: str) -> bool:
+    """Whether HTTP and gRPC carry it as it is."""
+    return text.isascii() and text.isprintable()
 
 
 def parse(file: Path) -> Remote:

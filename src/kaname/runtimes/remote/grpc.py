@@ -15,6 +15,7 @@ from kaname import errors
 from kaname.errors import KanameError, RemoteFailed
 from kaname.protobuf.contents import FIELDS
 from kaname.protobuf.messages import Message, kind
+from kaname.runtimes.remote.refusals import understood
 from kaname.runtimes.remote.specs import spec_of
 from kaname.runtimes.remote.types import Described, Tensors, Trouble
 from kaname.runtimes.remote.values import from_binary, in_order, tensor_of
@@ -84,12 +85,12 @@ class GrpcLink:
         for output in self._signature.outputs:
             request.outputs.add(name=output.name)
         answer = self._call(self._infer, request, timeout_s)
-        try:
-            raw = list(answer.raw_output_contents)
-            tensors = {one.name: _tensor(one, raw.pop(0) if raw else None) for one in answer.outputs}
-            return in_order(tensors, [spec.name for spec in self._signature.outputs])
-        except RemoteFailed as error:
-            raise self._unlike(error) from error
+        return understood(lambda: self._outputs(answer), self.address)
+
+    def _outputs(self, answer: Message) -> Tensors:
+        raw = list(answer.raw_output_contents)
+        tensors = {one.name: _tensor(one, raw.pop(0) if raw else None) for one in answer.outputs}
+        return in_order(tensors, [spec.name for spec in self._signature.outputs])
 
     def probe(self, timeout_s: float) -> None:
         """See `Link.probe`."""
@@ -100,12 +101,7 @@ class GrpcLink:
     def described(self, timeout_s: float) -> Described:
         """See `Link.described`."""
         found = self._call(self._metadata, kind("inference.ModelMetadataRequest")(**self._named), timeout_s)
-        try:
-            inputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.inputs)
-            outputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.outputs)
-        except RemoteFailed as error:
-            raise self._unlike(error) from error
-        return Described(inputs, outputs, binary=True)
+        return understood(lambda: _described(found), self.address)
 
     def _call(self, method: Any, request: Message, timeout_s: float) -> Message:
         try:
@@ -115,10 +111,6 @@ class GrpcLink:
         except ValueError as error:  # the channel was closed meanwhile
             closed = errors.Unavailable(f"the connection is closed: {error}", where=self.address)
             raise Trouble(closed) from error
-
-    def _unlike(self, error: RemoteFailed) -> Trouble:
-        error.where = self.address
-        return Trouble(error)
 
     def close(self) -> None:
         """See `Link.close`."""
@@ -131,6 +123,12 @@ def _secure(target: str, ca_file: str | None) -> grpc.Channel:
     except OSError as error:
         raise errors.InvalidInput("unusable certificates", where="remotes: ca_file", found=str(error)) from error
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), _OPTIONS)
+
+
+def _described(found: Message) -> Described:
+    inputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.inputs)
+    outputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.outputs)
+    return Described(inputs, outputs, binary=True)
 
 
 def _tensor(one: Message, raw: bytes | None) -> Tensor:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from kaname.client.connections import Connections
 from kaname.client.exchanged import Broken, Reply
-from kaname.errors import DeadlineExceeded, RemoteFailed, Unavailable
-from kaname.runtimes.remote.refusals import refused
+from kaname.errors import DeadlineExceeded, Unavailable
+from kaname.runtimes.remote.refusals import refused, understood
 from kaname.runtimes.remote.types import Described, Tensors, Trouble
 from kaname.telemetry.tracecontext import OUTGOING
 
@@ -66,24 +66,15 @@ class HttpLink:
         asked = self._dialect.request(inputs)
         headers = {**asked.headers, **OUTGOING.get(), "x-request-timeout-ms": str(max(1, int(timeout_s * 1000)))}
         reply = self._exchange("POST", asked.path, asked.body, headers, timeout_s)
-        try:
-            return self._dialect.answer(reply)
-        except RemoteFailed as error:
-            raise self._unlike(error) from error
+        return understood(lambda: self._dialect.answer(reply), self.address)
 
     def probe(self, timeout_s: float) -> None:
         """See `Link.probe`."""
-        try:
-            self._dialect.ready(self, timeout_s)
-        except RemoteFailed as error:
-            raise self._unlike(error) from error
+        understood(lambda: self._dialect.ready(self, timeout_s), self.address)
 
     def described(self, timeout_s: float) -> Described | None:
         """See `Link.described`."""
-        try:
-            return self._dialect.described(self, timeout_s)
-        except RemoteFailed as error:
-            raise self._unlike(error) from error
+        return understood(lambda: self._dialect.described(self, timeout_s), self.address)
 
     def get(self, path: str, timeout_s: float) -> Reply:
         """The answer to a GET. Raises Trouble for one that is no success."""
@@ -112,10 +103,6 @@ class HttpLink:
         if reply.status >= 300:
             raise refused(reply, self.address)
         return reply
-
-    def _unlike(self, error: RemoteFailed) -> Trouble:
-        error.where = self.address
-        return Trouble(error)
 
     def close(self) -> None:
         """See `Link.close`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from kaname import errors
@@ -18,6 +21,7 @@ _OURS = {
 _REQUEST: dict[int, type[KanameError]] = {413: errors.TooLarge}
 _GATEWAY = frozenset({502, 503, 504})
 LONGEST = 300
+T = TypeVar("T")
 
 
 class _Said(msgspec.Struct):
@@ -60,6 +64,15 @@ def refused(reply: Reply, address: str) -> Trouble:
     return Trouble(errors.RemoteFailed("the remote failed", where=address, found=found), blame=status in _GATEWAY)
 
 
-def unlike(message: str, address: str, *, found: str, expected: str) -> Trouble:
-    """The failure of an answer that is not what the protocol, or the signature, says."""
-    return Trouble(errors.RemoteFailed(message, where=address, found=found, expected=expected))
+def understood(read: Callable[[], T], address: str) -> T:
+    """What `read` makes of an answer. Raises Trouble: an answer may be anything, and is then the remote's failure."""
+    try:
+        return read()
+    except Trouble:
+        raise
+    except errors.RemoteFailed as error:
+        error.where = address
+        raise Trouble(error) from error
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"[:LONGEST]
+        raise Trouble(errors.RemoteFailed("the answer cannot be read", where=address, found=found)) from error
