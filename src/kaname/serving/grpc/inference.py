@@ -143,7 +143,8 @@ class _Service:
 
     def _index(self, request: Message, context: grpc.ServicerContext) -> Message:
         self._access.need(context, "read")
-        return _answer("RepositoryIndex", models=describe.index(self._catalog, ready_only=request.ready))
+        models = self._catalog.models()
+        return _answer("RepositoryIndex", models=describe.index(self._catalog, models, ready_only=request.ready))
 
     def _load(self, request: Message, context: grpc.ServicerContext) -> Message:
         who = self._access.need(context, "write").name

@@ -67,9 +67,12 @@ class NodeCatalog:
     def unready(self, model: str, version: str | None) -> str:
         self._node.entry(model)  # an unknown model is an error, one that cannot be asked is only not ready
         try:
-            reason = self._node.unready(self._node.version(model, version))
+            return self.missing(self._node.version(model, version))
         except Unavailable as error:
             return str(error)
+
+    def missing(self, info: VersionInfo) -> str:
+        reason = self._node.unready(info)
         return "" if reason is None else str(reason)
 
     def load(self, model: str, who: str) -> None:

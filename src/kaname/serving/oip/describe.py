@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kaname.models.types import VersionInfo
@@ -54,12 +55,12 @@ def _config_tensor(spec: TensorSpec, batched: bool) -> dict[str, Any]:
     return {"name": spec.name, "data_type": kind, "dims": list(spec.shape[1:] if batched else spec.shape)}
 
 
-def index(catalog: Catalog, *, ready_only: bool) -> list[dict[str, str]]:
-    """`$repository_index_response`: every version and whether it can answer."""
+def index(catalog: Catalog, models: Sequence[ModelEntry], *, ready_only: bool) -> list[dict[str, str]]:
+    """`$repository_index_response`: every version of `models` and whether it can answer."""
     listed = []
-    for entry in catalog.models():
+    for entry in models:
         for version in entry.versions:
-            reason = catalog.unready(entry.info.name, version.version) if entry.info.loaded else "unloaded"
+            reason = catalog.missing(version) if entry.info.loaded else "unloaded"
             if not (reason and ready_only):
                 state = UNAVAILABLE if reason else READY
                 listed.append({"name": version.model, "version": version.version, "state": state, "reason": reason})

@@ -83,6 +83,9 @@ class Catalog(Protocol):
     def unready(self, model: str, version: str | None) -> str:
         """Why it cannot, for people; nothing where it can. Raises NotFound."""
 
+    def missing(self, info: VersionInfo) -> str:
+        """What a version lacks to answer without loading first, for people; nothing where it can."""
+
     def statistics(self, versions: Sequence[VersionInfo]) -> list[ModelStatistics]:
         """What the versions have done, in the same order."""
 
