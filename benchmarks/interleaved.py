@@ -32,8 +32,8 @@ def cost_us(variant: Variant, seconds: float = SECONDS) -> float:
     name, server, request, scheme = variant
     before = server.cpu_s()
     seen = load.run(server.port, request, connections=CONNECTIONS, seconds=seconds, scheme=scheme)
-    if seen.refused or seen.broken > CONNECTIONS:
-        raise load.LoadFailed(f"{name}: {seen.refused} refused, {seen.broken} broken")
+    if seen.refused or seen.broken > CONNECTIONS or not seen.requests:
+        raise load.LoadFailed(f"{name}: {seen.requests} answered, {seen.refused} refused, {seen.broken} broken")
     return (server.cpu_s() - before) / seen.requests * 1e6
 
 
