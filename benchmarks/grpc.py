@@ -73,7 +73,7 @@ def ask(entry: Entry, connections: int, seconds: float) -> int:
     command = process.pinned(process.CLIENT_CORE, [sys.executable, "-m", "benchmarks.grpc_load", json.dumps(plan)])
     seen = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout)
     if seen["refused"] or not seen["answered"]:
-        raise SystemExit(f"{entry.title}: {seen}")
+        raise process.ServerFailed(f"{entry.title}: {seen}")
     return int(seen["answered"])
 
 
@@ -86,7 +86,7 @@ def _open(port: int, server: process.Server) -> None:
             time.sleep(0.05)
         else:
             return
-    raise SystemExit(f"no answer in {START_S:.0f} s; see {server.log}")
+    raise process.ServerFailed(f"no answer in {START_S:.0f} s; see {server.log}")
 
 
 def start_echo(body: bytes, running: ExitStack) -> Entry:
@@ -125,6 +125,17 @@ def start_peer(peer: Peer, model: BenchModel, running: ExitStack) -> Entry:
     server.wait_until(request)
     _open(port + 1, server)
     return Entry(peer.name, peer.title, server, port + 1, message("bench", model.row), "")
+
+
+def _present(peer: Peer, model: BenchModel, running: ExitStack) -> list[Entry]:
+    """The server, unless it cannot be had or does not answer: then the others are measured without it."""
+    try:
+        entry = start_peer(peer, model, running)
+        measure(entry, CONNECTIONS[0], WARM_S)
+    except (contestants.InstallFailed, process.ServerFailed, subprocess.CalledProcessError) as error:
+        print(f"{peer.title} does not take part: {error}", flush=True)
+        return []
+    return [entry]
 
 
 def measure(entry: Entry, connections: int, seconds: float) -> tuple[float, float]:
@@ -202,7 +213,9 @@ def main() -> None:
         entries = [start_kaname(model, running)]
         if ECHO in wanted:
             entries.append(start_echo(entries[0].body, running))
-        entries += [start_peer(peer, model, running) for peer in PEERS if peer.name in wanted & set(OTHERS)]
+        for peer in PEERS:
+            if peer.name in wanted & set(OTHERS):
+                entries += _present(peer, model, running)
         text = section(entries, interleave(entries, chosen.rounds, chosen.seconds))
     print(text)
     if chosen.peers is None:
