@@ -27,13 +27,14 @@ from benchmarks.contestants import HERE, INPUT, OUT, PEERS, Peer
 from benchmarks.machine import describe
 from benchmarks.models import BenchModel, build
 from benchmarks.stats import ratios, spread
+from benchmarks.targets import judge
 from kaname.protobuf.messages import kind
 from kaname.serving.grpc.inference import INFER
 
 CONNECTIONS = (16, 64)
 ROUNDS, SECONDS, WARM_S, START_S = 3, 2.0, 1.0, 60.0
 ECHO, KANAME = "echo", "kaname"
-JUDGED = {"mlserver0": ("≥ 2", "≥ 3"), ECHO: ("≤ 1.4", "≤ 1.15")}
+JUDGED = {"mlserver0": (2, 3), ECHO: (1.4, 1.15)}
 """What Kaname's CPU must be and aims at: beside another server's, how many times less; beside the echo's, more."""
 OTHERS = ("mlserver0", "kserve")
 
@@ -189,14 +190,15 @@ def _about() -> str:
 
 
 def _verdicts(found: Seen) -> list[str]:
-    lines = ["| target: CPU at 16 connections | must | aim | measured |", "|---|---:|---:|---:|"]
+    lines = ["| target: CPU at 16 connections | must | aim | measured | |", "|---|---:|---:|---:|---|"]
     ours = [us for us, _ in found[KANAME, CONNECTIONS[0]]]
-    for name, (must, aim) in JUDGED.items():
+    for name, bounds in JUDGED.items():
         theirs = [us for us, _ in found.get((name, CONNECTIONS[0]), [])]
         if theirs:
             what = "Kaname's, × the echo's" if name == ECHO else "MLServer's, × Kaname's"
             times = ratios(ours, theirs) if name == ECHO else ratios(theirs, ours)
-            lines.append(f"| {what} | {must} | {aim} | {times:.2f} |")
+            one = judge(what, times.median, *bounds, least=name != ECHO, form=".2f")
+            lines.append(f"| {one.what} | {one.must} | {one.aim} | {times:.2f} | {one.word} |")
     return lines
 
 

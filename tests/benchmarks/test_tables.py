@@ -42,8 +42,8 @@ def test_grpc_beside_others() -> None:
     text = grpc.section([entry(grpc.KANAME, "**Kaname**"), entry(grpc.ECHO, "echo")], found)
     assert "| **Kaname** | 16 | 5,000 | 200 | 1.00 |" in text
     assert "| echo | 64 | 6,250 | 160 | 0.80 |" in text
-    assert "| Kaname's, × the echo's | ≤ 1.4 | ≤ 1.15 | 1.25 |" in text
-    assert "| MLServer's, × Kaname's | ≥ 2 | ≥ 3 | 3.50 |" in text
+    assert "| Kaname's, × the echo's | ≤ 1.40 | ≤ 1.15 | 1.25 | must |" in text
+    assert "| MLServer's, × Kaname's | ≥ 2.00 | ≥ 3.00 | 3.50 | aim |" in text
 
 
 def test_rows_are_marked_with_the_device() -> None:
