@@ -60,10 +60,12 @@ def soak(world: World, seconds: float, seed: int) -> tuple[Tally, list[Held], bo
     with Watched(world.pids()) as watched:
         for thread in threads:
             thread.start()
-        time.sleep(seconds)
-        over.set()
-        for thread in threads:
-            thread.join()
+        try:
+            time.sleep(seconds)
+        finally:  # also when somebody presses Ctrl-C
+            over.set()
+            for thread in threads:
+                thread.join()
     return tally, watched.samples, watched.ended
 
 
