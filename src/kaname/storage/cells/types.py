@@ -23,7 +23,9 @@ import msgspec
 MAX_ROW_BYTES = 500
 MAX_VALUE_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 32 * 1024 * 1024
-"""Keys and values of all mutations of a `write`."""
+"""Rows, qualifiers and values of a `write`, and for each mutation `MUTATION_BYTES`, for each cell `CELL_BYTES` more."""
+MUTATION_BYTES = 128
+CELL_BYTES = 10
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -83,13 +83,13 @@ class Environment:
             finally:
                 txn.abort()
 
-    def get(self, key: bytes) -> bytes | None:
-        """A copy of the value under `key`, in a transaction of its own: half a microsecond."""
+    def get_all(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """Copies of the values under these keys, all of one moment; half a microsecond each."""
         with self._gate:
             txn = self._begin()
-            value: bytes | None = txn.get(key)
+            values: list[bytes | None] = [txn.get(key) for key in keys]
             txn.abort()
-        return value
+        return values
 
     def _begin(self) -> Transaction:
         try:

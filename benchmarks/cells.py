@@ -1,0 +1,135 @@
+"""What the embedded cell store costs: reads in µs, bulk writes in rows/s, one durable write in ms.
+
+    python -m benchmarks.cells [--rows 100000] [--folder DIR]
+
+Rows of ten cells of nine bytes. Reads are the best of several rounds; writes are durable, with fsync on the disk of
+DIR. Writes are measured in the process that owns writing, and in another one that hands its batches over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kaname.clock import SystemClock
+from kaname.storage.cells.lmdb.store import LmdbCells
+from kaname.storage.cells.types import CellStore, Family, Put, Table
+
+TABLE = Table("bench", {"f": Family(), "packed": Family(), "brief": Family(ttl_s=86_400.0, versions=3)})
+VALUES = {b"attr%02d" % i: os.urandom(9) for i in range(10)}
+PACKED = {b"": os.urandom(90)}
+PER_BATCH = 1000
+THREADS = 16
+ROUNDS = 7
+
+
+def key(number: int) -> bytes:
+    """The row of an entity, one that only this process writes."""
+    return b"user%d.%08d" % (os.getpid(), number)
+
+
+def micros(call: Callable[[], object], count: int) -> float:
+    """µs per call, in the best round."""
+    rounds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for _ in range(count):
+            call()
+        rounds.append((time.perf_counter() - began) / count * 1e6)
+    return min(rounds)
+
+
+def bulk(store: CellStore, rows: int, family: str, values: dict[bytes, bytes]) -> float:
+    """Rows/s of durable batches."""
+    batches = [
+        [Put(TABLE.name, key(row), family, values) for row in range(first, first + PER_BATCH)]
+        for first in range(0, rows, PER_BATCH)
+    ]
+    began = time.perf_counter()
+    for batch in batches:
+        store.write(batch)
+    return rows / (time.perf_counter() - began)
+
+
+def commits(store: CellStore, threads: int, each: int = 200) -> tuple[float, float, float]:
+    """Median and 99th percentile in ms of a write of one row, and how many of them a second."""
+    times: list[float] = []
+
+    def write() -> None:
+        for i in range(each):
+            began = time.perf_counter()
+            store.write([Put(TABLE.name, key(i), "f", VALUES)])
+            times.append((time.perf_counter() - began) * 1e3)
+
+    running = [threading.Thread(target=write) for _ in range(threads)]
+    began = time.perf_counter()
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    rate = len(times) / (time.perf_counter() - began)
+    times.sort()
+    return times[len(times) // 2], times[len(times) * 99 // 100], rate
+
+
+def writes(store: CellStore, rows: int) -> None:
+    """Print what writing costs in this process."""
+    print(f"  bulk, new rows: {bulk(store, rows, 'f', VALUES):,.0f} rows/s")
+    print(f"  bulk, rows that are there: {bulk(store, rows, 'f', VALUES):,.0f} rows/s")
+    print(f"  bulk, one packed cell: {bulk(store, rows, 'packed', PACKED):,.0f} rows/s")
+    print(f"  bulk, ttl and 3 versions: {bulk(store, rows, 'brief', VALUES):,.0f} rows/s")
+    for threads in (1, THREADS):
+        middle, slow, rate = commits(store, threads)
+        print(f"  one row, {threads} at once: p50 {middle:.2f} ms, p99 {slow:.2f} ms, {rate:,.0f}/s")
+
+
+def reads(store: CellStore, rows: int) -> None:
+    """Print what reading costs."""
+    one, many = key(rows // 2), [key(i * 37 % rows) for i in range(100)]
+    columns, two = {"f": None}, {"f": [b"attr03", b"attr07"]}
+    print(f"  get, 10 cells: {micros(lambda: store.get(TABLE.name, one, columns), 20_000):.2f} µs")
+    print(f"  get, 2 of 10 cells: {micros(lambda: store.get(TABLE.name, one, two), 20_000):.2f} µs")
+    brief = {"brief": None}
+    print(f"  get, ttl and 3 versions: {micros(lambda: store.get(TABLE.name, one, brief), 20_000):.2f} µs")
+    print(f"  get_many, per row of 100: {micros(lambda: store.get_many(TABLE.name, many, columns), 200) / 100:.2f} µs")
+
+    def scan() -> list[object]:
+        return list(store.scan(TABLE.name, one, columns=columns, limit=100))
+
+    print(f"  scan, per row of 100: {micros(scan, 200) / 100:.2f} µs")
+
+
+def main() -> None:
+    """Measure; a second process hands its writes to the first."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        peer = LmdbCells(options.peer, SystemClock())
+        writes(peer, options.rows)
+        peer.close()
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        store = LmdbCells(Path(folder), SystemClock())
+        store.define(TABLE)
+        print("writes, in the process that owns")
+        writes(store, options.rows)
+        print("reads", flush=True)
+        reads(store, options.rows)
+        print("writes, in another process", flush=True)
+        again = [sys.executable, "-m", "benchmarks.cells", "--peer", folder, "--rows", str(options.rows)]
+        subprocess.run(again, check=True)
+        store.close()
+
+
+if __name__ == "__main__":
+    main()
