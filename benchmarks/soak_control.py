@@ -15,7 +15,7 @@ from benchmarks.soak_world import ROW, STEPS, SWITCHED, TIMEOUT_S, VERSIONS, Wor
 
 HEARD_S = 1.0
 """How soon a change of keys holds everywhere."""
-JOB_ROWS = 20_000
+JOB_ROWS = 5_000
 PAGES = ("/metrics", "/api/v1/models", "/api/v1/residency", "/api/v1/predictions", "/openapi.json")
 GROWN = "grown"
 LAST = 3

@@ -98,7 +98,7 @@ def test_errors_are_found_in_a_log(tmp_path: Path) -> None:
 @pytest.mark.serial
 def test_a_short_soak_has_no_miss() -> None:
     """Every activity has been done, nothing went wrong; memory may still warm up in so short a time."""
-    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.15", "--models", "10", "--growth", "0.25"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.08", "--models", "10", "--growth", "0.25"]
     done = subprocess.run(
         [*command, "--print-only"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
