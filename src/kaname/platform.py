@@ -76,6 +76,7 @@ class Platform:
         self.models = self._stores.models
         self.keys = self._stores.keys
         self.predictions = self._stores.predictions
+        self.features = self._stores.features
         self._who = everybody()
         self._thread: threading.Thread | None = None
         self._plane: DataPlane | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,9 @@ from kaname.access.tenants import Tenants
 from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
+from kaname.errors import InvalidInput
+from kaname.features.layout import StoreName
+from kaname.features.opened import Features
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations
@@ -43,6 +47,8 @@ from kaname.serving.workers.board import running_board
 from kaname.settings import RemoteSettings
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.blobs.opening import folder_artefacts, open_artefacts
+from kaname.storage.cells.lmdb.store import LmdbCells
+from kaname.storage.cells.types import CellStore
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
 from kaname.storage.sealing.keys import Keyring
@@ -51,6 +57,9 @@ from kaname.storage.sealing.segments import BlockOpener, BlockSealer, SegmentKey
 from kaname.storage.shared.opened import open_store
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
+
+if TYPE_CHECKING:
+    from kaname.features.schemas import Schemas
 
 
 class Stores:
@@ -92,6 +101,7 @@ class Stores:
         self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
+        self.features = Features(self._schemas, self._cells, self.clock)
 
     def declarations(self) -> Declarations:
         """What `models/*.yaml` declare, read anew."""
@@ -164,6 +174,20 @@ class Stores:
             sealer=sealer,
         )
 
+    def _schemas(self) -> Schemas:
+        from kaname.features.schemas import load  # with the parser of the language, which few processes need
+
+        return load(self.project.root, Files(self.project.root).text)
+
+    def _cells(self, store: StoreName) -> CellStore:
+        """The embedded store of that name."""
+        if store.kind != "cells":
+            shown = f'{store.kind}("{store.name}")'
+            raise InvalidInput(
+                "rows are kept in embedded stores only", where="store", found=shown, expected='cells("…")'
+            )
+        return LmdbCells(_folder(_folder(self.project.data / "cells") / store.name), self.clock)
+
     def _erase(self, subject: Subject) -> int:
         gone = erase_everywhere(subject, self.events, self.log, self.writer)
         if self.sql_log is not None:
@@ -193,7 +217,8 @@ class Stores:
             board.close()
 
     def close(self) -> None:
-        """Let go of the database and the log."""
+        """Let go of the database, the log and the cells."""
+        self.features.close()
         if self.sql_log is not None:
             self.sql_log.close()
         self.log.close()

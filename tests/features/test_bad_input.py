@@ -76,6 +76,7 @@ LAYOUTS = {
     "an unknown relation": ('define schema s for q on cells("main") {};', "1:21", "no such relation; found `q`"),
     "an unknown store": (schema(ROW, on='cels("main")'), "2:26", "no such store; found `cels`; expected `cells`"),
     "a store without a name": (schema(ROW, on='cells("")'), "2:32", 'expected a name, as in cells("main")'),
+    "a store that is a path": (schema(ROW, on='cells("../x")'), "2:32", "not the name of a store; found `../x`"),
     "no table": (schema(f"row size{{k}}:t, {CELLS}"), "2:15", "a schema without a table"),
     "two tables": (schema(f'{ROW}, table "u"'), "3:53", "a second table"),
     "a bad table": (schema(f'table "a b", row size{{k}}:t, {CELLS}'), "3:1", "expected a letter or _, then letters"),

@@ -46,6 +46,7 @@ def test_an_attribute_in_a_cell_of_its_own_is_written_and_read_alone() -> None:
     assert CELLS.decode(CELLS.key(ROW), patched) == {**ROW, "b": 3}
     assert CELLS.columns(["b"]) == {"f": {b"b", b"\0"}}
     assert PACKED.columns(["b"]) == {"f": {b""}}
+    assert CELLS.columns(["k"]) == {"f": {b"a", b"b", b"c", b"\0"}}
 
 
 def test_attributes_that_share_a_cell_are_written_together() -> None:

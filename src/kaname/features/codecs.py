@@ -21,7 +21,6 @@ Item: TypeAlias = int | float | bytes | bool
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.toordinal()
 _DAY_US, _SECOND_US = 86_400_000_000, 1_000_000
-_MICROSECOND = timedelta(microseconds=1)
 _FLOAT32_MAX = 3.4028235677973362e38
 """What is nearer to zero than this rounds to a number of float32."""
 _EXACT = Context(prec=80)
@@ -143,7 +142,7 @@ def _item_of(name: str, of: Type) -> tuple[str, Callable[[object], Item], Callab
     """The `struct` code of a type, how a value becomes an item, and how that becomes a value again."""
     match of.name:
         case "string":
-            return "", _string(name), lambda data: str(data, "utf-8")
+            return "", _string(name), bytes.decode
         case "bytes":
             return "", _bytes(name), None
         case "json":
@@ -159,7 +158,7 @@ def _item_of(name: str, of: Type) -> tuple[str, Callable[[object], Item], Callab
         case "float64":
             return "d", _float(name, "float64"), None
         case "timestamp":
-            return "q", _timestamp(name), lambda item: _EPOCH + timedelta(microseconds=item)
+            return "q", _timestamp(name), lambda item: _EPOCH + timedelta(0, 0, item)
         case "date":
             return "i", _date(name), lambda item: date.fromordinal(item + _EPOCH_DAY)
         case "decimal":

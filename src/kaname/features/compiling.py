@@ -21,9 +21,7 @@ def layout_of(declared: DeclaredLayout, relation: Relation, problems: Problems) 
     """The layout, or None when there is something wrong with it."""
     before = len(problems)
     problems.check_name("schema", declared.name)
-    problems.check_known("store", declared.store, _STORES)
-    if not declared.store_name.text:
-        problems.add("a store without a name", declared.store_name.at, '""', 'a name, as in cells("main")')
+    _check_store(declared, problems)
     table, row = _one("table", declared, problems), _one("row", declared, problems)
     for word in _names_in(declared):
         problems.check_known(f"attribute of `{relation.name}`", word, relation.names)
@@ -48,6 +46,15 @@ def layout_of(declared: DeclaredLayout, relation: Relation, problems: Problems) 
         [compile_part(part, attributes, "key") for part in row.says.parts],
         [group_of(group, relation, codecs) for group in groups],
     )
+
+
+def _check_store(declared: DeclaredLayout, problems: Problems) -> None:
+    kind, name = declared.store, declared.store_name
+    problems.check_known("store", kind, _STORES)
+    if not name.text:
+        problems.add("a store without a name", name.at, '""', 'a name, as in cells("main")')
+    elif kind.text == "cells" and not STORED_NAME.fullmatch(name.text):
+        problems.add("not the name of a store", name.at, name, NAME_RULE)
 
 
 def _one(kind: str, declared: DeclaredLayout, problems: Problems) -> Clause | None:

@@ -16,11 +16,11 @@ from kaname.features.ranges import Span, Within
 from kaname.features.types import Relation, Row
 from kaname.storage.cells.types import MAX_ROW_BYTES, Cells, Columns, Delete, Family, Mutation, Put, Table
 
-StoreKind: TypeAlias = Literal["cells", "lmdb", "cassandra", "hbase"]
+StoreKind: TypeAlias = Literal["cells", "cassandra", "hbase"]
 
 
 class StoreName(msgspec.Struct, frozen=True):
-    """`cells("main")`: a store that the settings name, or one of a kind at an address."""
+    """`cells("main")`: an embedded store of the project; or a server at an address."""
 
     kind: StoreKind
     name: str
@@ -87,15 +87,19 @@ class Layout:
         it names only some of those that share a cell."""
         return self._write(row, row.keys(), timestamp_us, number)
 
-    def delete(self, key: Row, *, timestamp_us: int | None = None) -> Delete:
+    def delete(self, key: Row, *, timestamp_us: int | None = None, number: int | None = None) -> Delete:
         """What deletes the row with this key."""
-        return Delete(self.table, self.key(key), until_us=timestamp_us)
+        return Delete(self.table, self.key(key, number=number), until_us=timestamp_us)
 
     def columns(self, attributes: Collection[str]) -> Columns:
-        """The cells to read for `attributes` only (and to tell that there is a row)."""
+        """The cells to read for `attributes` only, or to tell whether there is a row where no cell holds them.
+
+        No such cells is no row, unless it was written before an attribute was added that now has a cell of its own.
+        """
         found: dict[str, set[bytes]] = {}
         for group in self.groups:
-            group.find(attributes, found)
+            if any(name in attributes for name in group.attributes):
+                group.find(attributes, found)
         if not found:
             self.groups[0].find(self.groups[0].attributes, found)
         return found

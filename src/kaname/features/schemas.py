@@ -74,16 +74,16 @@ def _schemas(definitions: Sequence[Definition], problems: Problems, *, complete:
         if relation is not None:
             relations[relation.name] = relation
     layouts: dict[str, list[tuple[DeclaredLayout, Layout | None]]] = {name: [] for name in relations}
-    names = [each.name.text for each in declared]
+    names = {each.name.text: each.name for each in declared}
     for wanted in (each for each in definitions if isinstance(each, DeclaredLayout)):
         if wanted.relation.text in relations:
             layout = layout_of(wanted, relations[wanted.relation.text], problems)
             layouts[wanted.relation.text].append((wanted, layout))
         elif complete:
-            problems.check_known("relation", wanted.relation, names)
+            problems.check_known("relation", wanted.relation, [*names])
     for name, found in layouts.items():
         problems.check_twice(f"schema of `{name}`", (each.name for each, _ in found))
-        _check_held(next(each.name for each in declared if each.name.text == name), relations[name], found, problems)
+        _check_held(names[name], relations[name], found, problems)
     _check_tables([pair for found in layouts.values() for pair in found], problems)
     good = {name: tuple(layout for _, layout in found if layout is not None) for name, found in layouts.items()}
     return Schemas(relations, good)

@@ -1,0 +1,65 @@
+"""The relations of a project with their stores, each opened when it is first used."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kaname.clock import Clock
+from kaname.errors import InvalidInput, NotFound
+from kaname.features.layout import StoreName
+from kaname.features.stored import StoredRelation
+from kaname.storage.cells.types import CellStore
+
+if TYPE_CHECKING:
+    from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
+
+
+class Features:
+    """What `features/*.schema` declare, with rows. Thread-safe."""
+
+    def __init__(
+        self, schemas: Callable[[], Schemas], open_store: Callable[[StoreName], CellStore], clock: Clock
+    ) -> None:
+        """`schemas` reads the files and `open_store` opens a store; both raise a KanameError, and are called late."""
+        self._read = schemas
+        self._open_store = open_store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._schemas: Schemas | None = None
+        self._stores: dict[StoreName, CellStore] = {}
+        self._relations: dict[str, StoredRelation] = {}
+
+    def relation(self, name: str) -> StoredRelation:
+        """The relation called so. Raises NotFound, and what is wrong with the files or the store."""
+        with self._lock:
+            if name not in self._relations:
+                self._relations[name] = self._opened(name)
+            return self._relations[name]
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        with self._lock:
+            for store in self._stores.values():
+                store.close()
+            self._stores.clear()
+            self._relations.clear()
+
+    def _opened(self, name: str) -> StoredRelation:
+        if self._schemas is None:
+            self._schemas = self._read()
+        names = sorted(self._schemas.relations)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=2) or names[:5]
+            expected = " or ".join(near) or "nothing: features/*.schema declare none"
+            raise NotFound("no such relation", where="relation", found=name, expected=expected)
+        layouts = self._schemas.layouts[name]
+        if not layouts:
+            expected = f"`define schema … for {name}` in features/*.schema"
+            raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
+        for layout in layouts:
+            if layout.store not in self._stores:
+                self._stores[layout.store] = self._open_store(layout.store)
+        return StoredRelation(self._schemas.relations[name], layouts, self._stores, self._clock)
