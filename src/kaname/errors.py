@@ -121,6 +121,12 @@ class DeadlineExceeded(KanameError):
     code = "deadline_exceeded"
 
 
+class CallerLeft(KanameError):
+    """Who asked did not wait for the answer; the record and the metrics say so, nobody reads it."""
+
+    code = "cancelled"
+
+
 # --- ask someone ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kaname.call import Answer, Call, Outcome
 from kaname.clock import ManualClock
-from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, ModelFailed, Overloaded
+from kaname.errors import CallerLeft, DeadlineExceeded, InvalidInput, ModelFailed, Overloaded
 from kaname.inference.crew import Crew
 from kaname.inference.lane import Lane
 from kaname.resilience.deadlines import Deadlines
@@ -158,7 +158,7 @@ class InlineLane(RuleBasedStateMachine):
             assert outcome.where.endswith(".f2")
         elif type(outcome) is DeadlineExceeded:
             assert asked.call.deadline_ns <= self.clock.monotonic_ns()
-        elif type(outcome) is KanameError:
+        elif type(outcome) is CallerLeft:
             assert asked.call.gone
         else:
             assert isinstance(outcome, Overloaded)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from kaname.call import Answer, Call, Outcome, Outputs, answer_all, as_error
 from kaname.clock import Clock
-from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
+from kaname.errors import CallerLeft, InvalidInput, KanameError, ModelFailed, Overloaded
 from kaname.inference.crew import Crew
 from kaname.inference.gather import check_table, gather_for, strict_context
 from kaname.resilience.deadlines import Deadlines
@@ -350,7 +350,7 @@ class Batch:
 
 def _drop(call: Call) -> None:
     if not call.done:
-        call.fail(KanameError("the caller left before the answer"))
+        call.fail(CallerLeft("the caller left before the answer"))
 
 
 def _alike(one: Call, other: Call) -> bool:

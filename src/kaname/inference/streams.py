@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from kaname.call import Answer, Call, Outcome, Outputs, Step, as_error
-from kaname.errors import InvalidInput, KanameError, ModelFailed, Overloaded
+from kaname.errors import CallerLeft, InvalidInput, KanameError, ModelFailed, Overloaded
 from kaname.inference.gather import gather_for, strict_context
 from kaname.inference.lane import Lane
 from kaname.inference.residency import Residency
@@ -141,7 +141,7 @@ class _Run:
         try:
             for tensors in pieces:
                 if not self._room():
-                    return KanameError("the caller left before the answer")
+                    return CallerLeft("the caller left before the answer")
                 self._last = last = self._checked(tensors)
                 self._post(functools.partial(self._pass_on, last))
         finally:

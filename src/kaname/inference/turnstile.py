@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kaname.call import PRIORITIES, Call, Outcome, Principal, Step, enter
 from kaname.clock import Clock
-from kaname.errors import KanameError, Overloaded
+from kaname.errors import CallerLeft, Overloaded
 from kaname.inference.resident import Resident
 from kaname.resilience.concurrency import adapted
 from kaname.resilience.deadlines import Deadlines
@@ -153,7 +153,7 @@ class Turnstile:
             self._queue.unserved(who.priority, who.key_id)
             call.fail(self._overloaded("a wait that is too long"))
         elif call.gone:
-            call.fail(KanameError("the caller left before the answer"))
+            call.fail(CallerLeft("the caller left before the answer"))
         elif call.deadline_ns and call.deadline_ns <= now:
             self._deadlines.expire(call)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from kaname.errors import KanameError
+from kaname.errors import CallerLeft, KanameError
 from kaname.serving.exchange import Fields
 from kaname.telemetry.spans import Span, Value
 
@@ -20,8 +20,6 @@ GRPC_CODES = (
 )  # fmt: skip
 OURS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Status codes of gRPC that make a server's span one of a fault."""
-LEFT = "cancelled"
-"""The error of a request whose caller left before the answer."""
 _NAMES = {"models": "{model}", "versions": "{version}", "labels": "{label}"}
 
 
@@ -184,7 +182,7 @@ class Marks:
         if self.error is not None:
             return self.error.code
         if not self.status:
-            return LEFT
+            return CallerLeft.code
         return self._code() if self.place.grpc else str(self.status)
 
     def _fault(self) -> str | None:

@@ -12,7 +12,7 @@ from functools import partial
 from kaname.access.drawing import Drawing
 from kaname.access.quotas import Bucket, SharedLimiter
 from kaname.call import Call, Step, enter
-from kaname.errors import KanameError
+from kaname.errors import CallerLeft
 
 
 def provision(model: Bucket | None) -> Callable[[Step], Step]:
@@ -31,7 +31,7 @@ def provision(model: Bucket | None) -> Callable[[Step], Step]:
 
         def again(call: Call) -> None:
             if call.gone:
-                call.fail(KanameError("the caller left before the answer"))
+                call.fail(CallerLeft("the caller left before the answer"))
             elif not call.done:
                 enter(provided, call)
 

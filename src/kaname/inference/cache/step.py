@@ -8,7 +8,7 @@ from functools import partial
 from blake3 import blake3
 
 from kaname.call import Answer, Call, Outcome, Outputs, Step, enter
-from kaname.errors import DeadlineExceeded, KanameError
+from kaname.errors import CallerLeft, DeadlineExceeded
 from kaname.inference.cache.canonical import canonical_of
 from kaname.inference.cache.fleet import Fleet, Remote
 from kaname.inference.cache.memory import Memory
@@ -47,7 +47,7 @@ class Flight:
             del self.followers[call]
             if not call.gone:
                 return call
-            call.fail(KanameError("the caller left before the answer"))
+            call.fail(CallerLeft("the caller left before the answer"))
         return None
 
     def living(self) -> Iterator[Call]:

@@ -23,6 +23,7 @@ STATUS: dict[type[KanameError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.CallerLeft: grpc.StatusCode.CANCELLED,
     errors.ModelFailed: grpc.StatusCode.INTERNAL,
     errors.RemoteFailed: grpc.StatusCode.UNKNOWN,
     errors.CorruptData: grpc.StatusCode.DATA_LOSS,
