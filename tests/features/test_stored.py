@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kaname.clock import SystemClock
 from kaname.errors import InvalidInput, NotFound
@@ -32,6 +34,8 @@ define relation unplaced { k string key };
 T = datetime(2026, 1, 1, tzinfo=UTC)
 ROW = {"user_id": "u1", "at": T, "item": "tea", "price": 2.5, "tags": ["hot"]}
 KEY = {"user_id": "u1", "at": T}
+DAY = timedelta(days=1)
+NOTHING: dict[str, object] = {"item": None, "price": None, "tags": None}
 
 
 Opened = dict[StoreName, CellStore]
@@ -85,6 +89,42 @@ def test_a_row_is_written_over_and_deleted_in_every_layout(features: Features, s
     orders.delete([KEY])
     assert orders.get(KEY) is None
     assert [list(stores[layout.store].scan(layout.table)) for layout in orders.layouts] == [[], []]
+
+
+_KEYS = st.fixed_dictionaries({"user_id": st.sampled_from(["u1", "u2"]), "at": st.sampled_from([T, T + DAY])})
+_VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "item": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+        "price": st.none() | st.floats(allow_nan=False),
+        "tags": st.none() | st.lists(st.integers(0, 9), max_size=3),
+    },
+)
+_ROWS = st.builds(lambda key, values: {**key, **values}, _KEYS, _VALUES)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(_ROWS, max_size=4) | _KEYS, max_size=8))
+def test_after_any_inserts_and_deletes_every_layout_has_the_last_rows(
+    features: Features, stores: Opened, changes: list[list[dict[str, object]] | dict[str, object]]
+) -> None:
+    """A dict says what should be there; both layouts are scanned whole."""
+    orders = features.relation("order")
+    orders.delete({"user_id": user, "at": at} for user in ("u1", "u2") for at in (T, T + DAY))
+    there: dict[tuple[object, object], dict[str, object]] = {}
+    for change in changes:
+        if isinstance(change, list):
+            orders.insert(change)
+            there |= {(row["user_id"], row["at"]): {**NOTHING, **row} for row in change}
+        else:
+            orders.delete([change])
+            there.pop((change["user_id"], change["at"]), None)
+    for layout in orders.layouts:
+        rows = [layout.decode(row.key, row.cells) for row in stores[layout.store].scan(layout.table)]
+        assert {(row["user_id"], row["at"]): row for row in rows} == there
+        assert len(rows) == len(there)
+    assert orders.get_many(list(there.values())) == list(there.values())
 
 
 def test_one_bad_row_among_many_keeps_all_from_being_written(features: Features) -> None:
