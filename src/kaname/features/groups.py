@@ -7,9 +7,10 @@ from typing import Protocol
 
 import msgspec
 
-from kaname.features.codecs import Codec, refused
+from kaname.features.codecs import Codec
 from kaname.features.packing import Pack, Unpack, pack_of
 from kaname.features.parts import CompiledPart, take_parts, write_parts
+from kaname.features.refusing import refused
 from kaname.features.types import Row
 from kaname.storage.cells.types import Cells
 

@@ -9,10 +9,11 @@ import msgspec
 
 from kaname.errors import CorruptData, InvalidInput
 from kaname.features import ranges
-from kaname.features.codecs import UNREADABLE, shown
+from kaname.features.codecs import UNREADABLE
 from kaname.features.groups import Group, Writes
 from kaname.features.parts import CompiledPart, take_parts, write_parts
 from kaname.features.ranges import Span, Within
+from kaname.features.refusing import shown
 from kaname.features.types import Relation, Row
 from kaname.storage.cells.types import MAX_ROW_BYTES, Cells, Columns, Delete, Family, Mutation, Put, Table
 

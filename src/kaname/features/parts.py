@@ -12,8 +12,9 @@ import msgspec
 from blake3 import blake3
 
 from kaname.errors import InvalidInput
-from kaname.features.codecs import Codec, codec_of, refused
+from kaname.features.codecs import Codec, codec_of
 from kaname.features.declared import Part
+from kaname.features.refusing import refused
 from kaname.features.types import Attribute, Row
 
 Form: TypeAlias = Literal["key", "value"]

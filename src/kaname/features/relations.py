@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kaname.features.codecs import NOT_IN_KEYS, NUMBERS, SCALARS
 from kaname.features.declared import DeclaredAttribute, DeclaredRelation, DeclaredType, Word
+from kaname.features.items import NOT_IN_KEYS, NUMBERS, SCALARS
 from kaname.features.problems import Problems
 from kaname.features.types import Attribute, Relation, Type
 

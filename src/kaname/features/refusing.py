@@ -1,0 +1,18 @@
+"""The error for a value that cannot be written."""
+
+from __future__ import annotations
+
+from kaname.errors import InvalidInput
+
+LONE_SURROGATE = "text that UTF-8 can hold, without half of a surrogate pair"
+
+
+def refused(name: str, value: object, expected: str, message: str = "not a value of this attribute") -> InvalidInput:
+    """The error for a value of attribute `name` that cannot be written."""
+    return InvalidInput(message, where=name, found=shown(value), expected=expected)
+
+
+def shown(value: object) -> str:
+    """A short form of a value for an error."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
