@@ -14,6 +14,7 @@ from kaname.clock import SystemClock
 from kaname.errors import InvalidInput, NotFound
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features
+from kaname.features.ranges import Within
 from kaname.features.schemas import schemas_in
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.types import CellStore
@@ -152,6 +153,18 @@ def test_some_attributes_are_updated_only_where_no_layout_packs_them(features: F
     with pytest.raises(InvalidInput, match="share a cell"):
         orders.update([{**KEY, "price": 3.0}])
     assert orders.get(KEY) == ROW
+
+
+def test_a_scan_reads_the_rows_of_a_span_in_their_order(features: Features) -> None:
+    """The newest of a user first where the layout says `desc`; the oldest of all in the other."""
+    orders = features.relation("order")
+    orders.insert({**ROW, "user_id": user, "at": T + day * DAY} for user in ("u1", "u2") for day in range(5))
+    by_user, by_time = orders.layouts
+    late = by_user.span({"user_id": "u2"}, Within(attribute="at", low=T + DAY, low_open=True))
+    assert [row["at"] for row in orders.scan(by_user, late)] == [T + 4 * DAY, T + 3 * DAY, T + 2 * DAY]
+    assert [row["at"] for row in orders.scan(by_user, late, limit=1, reverse=True)] == [T + 2 * DAY]
+    assert [row["user_id"] for row in orders.scan(by_time, by_time.span({"at": T}))] == ["u1", "u2"]
+    assert [row["at"] for row in orders.scan(by_time, by_time.span({}), limit=3)] == [T, T, T + DAY]
 
 
 def test_rows_outlive_the_process_and_many_batches(tmp_path: Path) -> None:

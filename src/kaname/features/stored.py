@@ -9,6 +9,7 @@ from typing import TypeAlias
 from kaname.clock import Clock
 from kaname.errors import InvalidInput
 from kaname.features.layout import Layout, StoreName
+from kaname.features.ranges import Span
 from kaname.features.types import Relation, Row
 from kaname.storage.cells.types import Cells, CellStore, Mutation, Put
 
@@ -83,6 +84,15 @@ class StoredRelation:
         if attributes is None and len(layouts) == 1:
             return found
         return [None if row is None else {name: row.get(name) for name in wanted} for row in found]
+
+    def scan(
+        self, layout: Layout, span: Span, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[dict[str, object]]:
+        """The rows of a span (see `Layout.span`) with the attributes that the layout holds, in the order of their keys;
+        with `reverse` from the last to the first; at most `limit`. What is written meanwhile may be among them."""
+        store = self._stores[layout.store]
+        for row in store.scan(layout.table, span.start, span.stop, limit=limit, reverse=reverse):
+            yield layout.decode(row.key, row.cells)
 
     def _read(
         self, layout: Layout, keys: Sequence[Row], attributes: Sequence[str] | None
