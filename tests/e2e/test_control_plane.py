@@ -49,7 +49,7 @@ def test_predictions_survive_a_ruined_database(project: Path, serve: Serve, how:
         with server.client() as client:
             assert client.get("/health/ready").status_code == 200
             if how == "garbage":
-                refused = client.post("/api/v1/models/iris/versions/1/promote")
+                refused = client.post("/api/v1/models/iris/unload")
                 assert refused.status_code in (500, 503)
                 assert refused.headers["content-type"] == "application/problem+json"
 

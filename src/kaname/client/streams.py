@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 
+from kaname.client.duplex import Duplex
 from kaname.client.exchanged import Broken, Reply
 
 
@@ -19,7 +21,7 @@ class LineStream:
         self._connection = connection
         self._path = path
         self._headers = headers
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | Duplex | None = None
         self._failed: BaseException | None = None
 
     def answers(self, lines: Iterable[bytes]) -> Generator[bytes | Reply, None, None]:
@@ -47,6 +49,9 @@ class LineStream:
             self._connection.close()
 
     def _begin(self) -> None:
+        self._connection.connect()
+        if isinstance(self._connection.sock, ssl.SSLSocket):
+            self._connection.sock = Duplex(self._connection.sock)
         self._connection.putrequest("POST", self._path)
         for name, value in self._headers.items():
             self._connection.putheader(name, value)

@@ -22,7 +22,7 @@ from kaname.serving.exchange import Endpoint, Fields, Head
 from kaname.serving.gate import Gate
 from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.status import abort, metadata_of
-from kaname.serving.grpc.ticket import Asked, Metadata, Ticket
+from kaname.serving.grpc.ticket import Asked, Awaited, Make, Metadata, T, Ticket
 from kaname.serving.routes import Router
 
 READ = {
@@ -73,11 +73,11 @@ class Door:
         self._router: Router | None = None
         self._lines: dict[Asked, Line] = {}
 
-    # --- on handler threads -----------------------------------------------------------------------------
+    # --- on other threads -----------------------------------------------------------------------------
 
     def ask(self, asked: Asked, request: Message, size: int, context: grpc.ServicerContext) -> bytes:
         """The answer of a message of `size` bytes; ends the RPC where there is none."""
-        ticket = self.enter(asked, request, size, context)
+        ticket = self.enter(asked, request, size, context, Awaited)
         if not ticket.wait(context):
             context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
         if ticket.status != 200:
@@ -85,13 +85,13 @@ class Door:
         context.set_trailing_metadata((("x-request-id", ticket.request_id), *metadata_of(ticket.head)))
         return ticket.body
 
-    def enter(self, asked: Asked, request: Message, size: int, context: grpc.ServicerContext) -> Ticket:
-        """Hand a message over; the ticket has its answer."""
+    def enter(self, asked: Asked, request: Message, size: int, context: grpc.ServicerContext, make: Make[T]) -> T:
+        """Hand a message over on the ticket that `make` makes; it gets the answer."""
         left_s = context.time_remaining()
         deadline_ns = 0
         if left_s is not None and left_s < LONGEST_S:
             deadline_ns = time.monotonic_ns() + max(1, int(left_s * 1e9))
-        ticket = Ticket(asked, request, size, self._callers.metadata(context), deadline_ns)
+        ticket = make(asked, request, size, self._callers.metadata(context), deadline_ns)
         self._arrived.append(ticket)
         if not self._woken:
             self._woken = True

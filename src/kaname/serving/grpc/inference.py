@@ -50,15 +50,15 @@ def methods(
 ) -> dict[str, Method]:
     """The methods by path; streams end when `closing` is set and what was asked has been answered."""
 
-    def infer(body: bytes, context: grpc.ServicerContext) -> bytes:
+    def infer(body: bytes) -> tuple[Asked, Message]:
         request = parse(REQUEST, body)
-        return door.ask(asked(request, INFER), request, len(body), context)
+        return asked(request, INFER), request
 
     def stream(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         return Stream(door, lambda request: asked(request, STREAM), context, closing).answers(bodies)
 
     service = _Service(catalog, access, is_ready, max_rows)
-    found = {"ModelInfer": rpcs.raw(infer), "ModelStreamInfer": rpcs.stream(stream)}
+    found = {"ModelInfer": rpcs.predicting(infer, door), "ModelStreamInfer": rpcs.stream(stream)}
     for name, (handle, slow) in service.methods().items():
         found[name] = rpcs.unary(kind(f"inference.{name}Request"), handle, slow=slow)
     return {f"/{SERVICE}/{name}": method for name, method in found.items()}

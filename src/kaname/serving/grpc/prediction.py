@@ -236,14 +236,14 @@ def methods(rpcs: Rpcs, door: Door, catalog: Catalog, access: Access) -> dict[st
 def _verb(rpcs: Rpcs, door: Door, verb: str) -> Method:
     request_kind, form, instance = kind(f"tensorflow.serving.{_REQUEST[verb]}"), FORMS[verb], f"/{SERVICE}/{verb}"
 
-    def work(body: bytes, context: grpc.ServicerContext) -> bytes:
+    def read(body: bytes) -> tuple[Asked, Message]:
         request = parse(request_kind, body)
         spec = request.model_spec
         labelled = spec.WhichOneof("version_choice") == "version_label"
-        asked = Asked(form, instance, spec.name, spec.version_label if labelled else _version(spec), labelled)
-        return door.ask(asked, request, len(body), context)
+        version = spec.version_label if labelled else _version(spec)
+        return Asked(form, instance, spec.name, version, labelled), request
 
-    return rpcs.raw(work)
+    return rpcs.predicting(read, door)
 
 
 def _version(spec: Message) -> str | None:

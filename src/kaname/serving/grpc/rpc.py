@@ -15,14 +15,19 @@ from kaname.errors import Forbidden, KanameError, Overloaded
 from kaname.ids import IdSource
 from kaname.protobuf.messages import Kind, Message, parse
 from kaname.serving.endpoint import PrincipalOf
+from kaname.serving.grpc import direct
 from kaname.serving.grpc.callers import Callers
+from kaname.serving.grpc.door import Door
 from kaname.serving.grpc.status import refuse
+from kaname.serving.grpc.ticket import Asked, Make, Ticket
 from kaname.web.problems import internal
 
 LOG = logging.getLogger("kaname.grpc")
 Scope = Literal["read", "write"]
 Handle = Callable[[Message, grpc.ServicerContext], Message]
 """Answers one message. Raises KanameError."""
+Read = Callable[[bytes], tuple[Asked, Message]]
+"""The model that a message asks, and the message. Raises KanameError."""
 Unary = Callable[[bytes, grpc.ServicerContext], bytes]
 Streaming = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 Method = Any
@@ -96,6 +101,20 @@ class Rpcs:
             return refuse(context, error, self._ids())
 
         return grpc.unary_unary_rpc_method_handler(behavior)
+
+    def predicting(self, read: Read, door: Door) -> Method:
+        """A method whose messages `read` makes requests of a model; without a thread for each where that can be."""
+
+        def work(body: bytes, context: grpc.ServicerContext) -> bytes:
+            return door.ask(*read(body), len(body), context)
+
+        def enter(body: bytes, context: grpc.ServicerContext, make: Make[Ticket]) -> None:
+            door.enter(*read(body), len(body), context, make)
+
+        method = self.raw(work)
+        if direct.supported():
+            method.unary_unary.experimental_thread_pool = direct.Direct(enter, self._ids)
+        return method
 
     def unary(self, kind: Kind, handle: Handle, *, slow: bool = False) -> Method:
         """A method that answers one message with one."""

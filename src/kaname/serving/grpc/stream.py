@@ -14,7 +14,7 @@ from kaname.protobuf.messages import Message, kind, parse
 from kaname.serving.grpc.codec import REQUEST
 from kaname.serving.grpc.door import Door, error_text, refused
 from kaname.serving.grpc.status import refusal
-from kaname.serving.grpc.ticket import LOOK_S, Asked, Ticket
+from kaname.serving.grpc.ticket import LOOK_S, Asked, Awaited
 from kaname.varint import varint
 
 RESPONSE = kind("inference.ModelStreamInferResponse")
@@ -24,7 +24,7 @@ _INFER_RESPONSE = b"\x12"
 """Tag of the field `infer_response`."""
 _OF_CALLER = frozenset(refusal(error(""), "", "")[0] for error in (Unauthenticated, Forbidden))
 """Statuses that end the stream: what comes after would be refused as well."""
-Arrived = tuple[Ticket | InvalidInput, str] | None
+Arrived = tuple[Awaited | InvalidInput, str] | None
 
 
 class Stream:
@@ -85,14 +85,14 @@ class Stream:
         finally:
             self._arrived.put(None)
 
-    def _enter(self, body: bytes) -> tuple[Ticket | InvalidInput, str]:
+    def _enter(self, body: bytes) -> tuple[Awaited | InvalidInput, str]:
         try:
             request = parse(REQUEST, body)
         except InvalidInput as error:
             return error, ""
-        return self._door.enter(self._asked(request), request, len(body), self._context), request.id
+        return self._door.enter(self._asked(request), request, len(body), self._context, Awaited), request.id
 
-    def _answer(self, ticket: Ticket | InvalidInput, caller_id: str) -> bytes | None:
+    def _answer(self, ticket: Awaited | InvalidInput, caller_id: str) -> bytes | None:
         """The bytes of a response; None when the caller has left."""
         if isinstance(ticket, InvalidInput):
             return _failed(str(ticket), caller_id)

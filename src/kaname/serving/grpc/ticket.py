@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import grpc
 
@@ -31,14 +31,14 @@ class Asked(NamedTuple):
 
 
 class Ticket:
-    """The `Reply` of one call. Made and awaited on a thread, answered on the loop.
+    """The `Reply` of one call, answered on the loop.
 
     `status` is 200 for an answer, else the number of a gRPC status; `head` then holds its metadata, as header lines,
     and `body` its details. `size` is that of the message in bytes.
     """
 
     __slots__ = (
-        "_wait", "asked", "body", "call", "deadline_ns", "done", "head", "metadata", "release", "request", "size",
+        "asked", "body", "call", "deadline_ns", "done", "head", "metadata", "release", "request", "size",
         "status",
     )  # fmt: skip
 
@@ -54,8 +54,6 @@ class Ticket:
         self.body = b""
         self.done = False
         self.release: Callable[[int], None] | None = None
-        self._wait = allocate_lock()
-        self._wait.acquire()
 
     def send(self, status: int, head: bytes, body: bytes) -> None:
         """Take the answer; a second one is dropped."""
@@ -65,11 +63,34 @@ class Ticket:
         self.status, self.head, self.body = status, head, body
         if self.release is not None:
             self.release(self.size)
-        self._wait.release()
+        self.deliver()
+
+    def deliver(self) -> None:
+        """What becomes of the answer."""
+        raise NotImplementedError
 
     def fail(self, error: KanameError, request_id: str) -> None:
         """Answer with an error."""
         self.send(*refusal(error, "", request_id))
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the call is recorded; empty when it was refused before."""
+        return "" if self.call is None else self.call.request_id
+
+
+class Awaited(Ticket):
+    """One that a thread waits for."""
+
+    __slots__ = ("_wait",)
+
+    def __init__(self, asked: Asked, request: Message, size: int, metadata: Metadata, deadline_ns: int) -> None:
+        super().__init__(asked, request, size, metadata, deadline_ns)
+        self._wait = allocate_lock()
+        self._wait.acquire()
+
+    def deliver(self) -> None:
+        self._wait.release()
 
     def wait(self, context: grpc.ServicerContext) -> bool:
         """Wait for the answer; False when the caller has left, whose call is then marked gone."""
@@ -80,7 +101,7 @@ class Ticket:
                 return False
         return True
 
-    @property
-    def request_id(self) -> str:
-        """The id under which the call is recorded; empty when it was refused before."""
-        return "" if self.call is None else self.call.request_id
+
+T = TypeVar("T", bound=Ticket)
+Make = Callable[[Asked, Message, int, Metadata, int], T]
+"""Makes the ticket of what is asked: the message, its bytes, its metadata, its deadline (monotonic ns, 0: none)."""
