@@ -72,8 +72,8 @@ class Stores:
         data = project.data
         data.mkdir(mode=0o700, exist_ok=True)
         self.database = database_of(project, patient=patient)
-        if self.database.is_server:
-            self.database.on_change = self._changed
+        self.database.on_change = self._changed
+        self._number = 0
         self.node = node_id(data)
         self.nodes = Nodes(self.database, self.clock)
         self.keyring = Keyring.of(project.settings.encryption)
@@ -210,10 +210,18 @@ class Stores:
         )
 
     def _changed(self, number: int) -> None:
-        """Tell the workers of this node, who then need not wait for the next question to the database."""
-        board = running_board(self.project.root)
+        """Tell the workers of this node, who then need not wait for their next question to a database server."""
+        self._number = number
+        board = running_board(self.project.root) if self.database.is_server else None
         if board is not None:
             board.saw(number)
+            board.close()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until the workers of this node answer as of the last change that was made here."""
+        board = running_board(self.project.root) if self._number else None
+        if board is not None:
+            board.wait_applied(self._number, timeout_s)
             board.close()
 
     def close(self) -> None:

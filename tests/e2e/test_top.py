@@ -75,7 +75,7 @@ def test_the_figures_are_those_of_the_load(serve: Serve) -> None:
             (line,) = window["models"]
             traffic = line["traffic"]
             sent, bad = load.within(window)
-            assert traffic["requests"] == pytest.approx(sent, abs=3)
+            assert traffic["requests"] == pytest.approx(sent, abs=3, rel=0.01)  # a window ends within a few requests
             assert traffic["failed"]["invalid_input"] == pytest.approx(bad, abs=2)
             assert traffic["requests_per_s"] == pytest.approx(traffic["requests"] / window["seconds"])
             assert traffic["requests_total"] <= len(load.answers)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from kaname.stores import Stores
 
 
+SETTLE_S = 2.0
+"""Longest wait for workers that are behind."""
+
+
 class Chosen:
     """The folder given with `kaname --project DIR`, or as the argument of a command."""
 
@@ -134,9 +138,11 @@ def how_to_ask(version: VersionInfo, answers: bool) -> list[str]:
 
 
 def _open() -> Stores:
-    """The stores of the chosen project, closed when the process ends."""
+    """The stores of the chosen project, closed when the process ends: once the workers know what it has changed, so
+    that a key that was made is good for the next command."""
     from kaname.stores import Stores
 
     stores = Stores(_chosen())
     atexit.register(stores.close)
+    atexit.register(stores.settle, SETTLE_S)
     return stores
