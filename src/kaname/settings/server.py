@@ -44,7 +44,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     grpc_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """TCP port of the gRPC protocols; 0: none. Needs the extra `grpc`."""
     grpc_calls: Count = 64
-    """gRPC calls that a worker reads and waits for at once, each on a thread; others wait their turn."""
+    """Threads of a worker for gRPC calls that do not predict; sixteen times as many calls may be in progress."""
     grpc_streams: Count = 16
     """gRPC streams open at once per worker, each on threads of its own; one more is refused."""
     workers: Count = 1
