@@ -1,14 +1,16 @@
 """What the embedded cell store costs: reads in µs, bulk writes in rows/s, one durable write in ms.
 
-    python -m benchmarks.cells [--rows 100000] [--folder DIR]
+    python -m benchmarks.cells [--rows 100000] [--mixed-s 10] [--folder DIR]
 
 Rows of ten cells of nine bytes. Reads are the best of several rounds; writes are durable, with fsync on the disk of
-DIR. Writes are measured in the process that owns writing, and in another one that hands its batches over.
+DIR. Writes are measured in the process that owns writing, and in another one that hands its batches over. The mixed
+load is 15,000 reads and as many writes of one row a second, from one event loop, whether or not earlier ones are done.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kaname.clock import SystemClock
+from kaname.errors import KanameError
+from kaname.storage.cells.gathering import Gathering
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.types import CellStore, Family, Put, Table
 
@@ -28,6 +32,7 @@ PACKED = {b"": os.urandom(90)}
 PER_BATCH = 1000
 THREADS = 16
 ROUNDS = 7
+MIXED_PER_MS = 15
 
 
 def key(number: int) -> bytes:
@@ -75,8 +80,62 @@ def commits(store: CellStore, threads: int, each: int = 200) -> tuple[float, flo
     for thread in running:
         thread.join()
     rate = len(times) / (time.perf_counter() - began)
-    times.sort()
-    return times[len(times) // 2], times[len(times) * 99 // 100], rate
+    return at(times, 0.5), at(times, 0.99), rate
+
+
+def at(times: list[float], share: float) -> float:
+    """A quantile."""
+    return sorted(times)[int(len(times) * share)]
+
+
+class Mixed:
+    """Reads and writes at a fixed pace; times in ms count from the moment when each was due."""
+
+    def __init__(self, store: CellStore, seconds: float) -> None:
+        self.store = store
+        self.steps = int(seconds * 1000)
+        self.reads: list[float] = []
+        self.writes: list[float] = []
+        self.lost = 0
+
+    async def run(self) -> None:
+        """Put the load on; returns when every write is confirmed."""
+        gathering = Gathering(self.store, asyncio.get_running_loop())
+        began = time.perf_counter()
+        for step in range(self.steps):
+            due = began + step / 1000
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            elif step % 10 == 0:
+                await asyncio.sleep(0)
+            for i in range(step * MIXED_PER_MS, (step + 1) * MIXED_PER_MS):
+                self.one(gathering, i, due)
+        await asyncio.to_thread(gathering.close)
+        await asyncio.sleep(0)
+
+    def one(self, gathering: Gathering, number: int, due: float) -> None:
+        """Write a row, and read another."""
+
+        def done(error: KanameError | None) -> None:
+            self.writes.append((time.perf_counter() - due) * 1e3)
+            self.lost += error is not None
+
+        gathering.write([Put(TABLE.name, key(number), "f", VALUES)], done)
+        self.store.get(TABLE.name, key(number // 2), {"f": None})
+        self.reads.append((time.perf_counter() - due) * 1e3)
+
+
+def mixed(store: CellStore, seconds: float) -> None:
+    """Print what reads and writes take beside each other."""
+    load = Mixed(store, seconds)
+    began, used = time.perf_counter(), time.process_time()
+    asyncio.run(load.run())
+    took, cpu = time.perf_counter() - began, time.process_time() - used
+    there = sum(1 for i in range(len(load.writes)) if store.get(TABLE.name, key(i)))
+    print(f"  reads: {len(load.reads) / took:,.0f}/s, p99 {at(load.reads, 0.99):.2f} ms")
+    p50, p99 = at(load.writes, 0.5), at(load.writes, 0.99)
+    print(f"  writes: {len(load.writes) / took:,.0f}/s, p50 {p50:.2f}, p99 {p99:.2f} ms")
+    print(f"  {len(load.writes)} rows confirmed, {load.lost} refused, {there} there; {cpu / took:.0%} of a core")
 
 
 def writes(store: CellStore, rows: int) -> None:
@@ -110,6 +169,7 @@ def main() -> None:
     """Measure; a second process hands its writes to the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--mixed-s", type=float, default=10.0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -125,6 +185,8 @@ def main() -> None:
         writes(store, options.rows)
         print("reads", flush=True)
         reads(store, options.rows)
+        print("mixed", flush=True)
+        mixed(store, options.mixed_s)
         print("writes, in another process", flush=True)
         again = [sys.executable, "-m", "benchmarks.cells", "--peer", folder, "--rows", str(options.rows)]
         subprocess.run(again, check=True)
