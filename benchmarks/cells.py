@@ -132,9 +132,9 @@ def mixed(store: CellStore, seconds: float) -> None:
     asyncio.run(load.run())
     took, cpu = time.perf_counter() - began, time.process_time() - used
     there = sum(1 for i in range(len(load.writes)) if store.get(TABLE.name, key(i)))
+    middle, slow = at(load.writes, 0.5), at(load.writes, 0.99)
     print(f"  reads: {len(load.reads) / took:,.0f}/s, p99 {at(load.reads, 0.99):.2f} ms")
-    p50, p99 = at(load.writes, 0.5), at(load.writes, 0.99)
-    print(f"  writes: {len(load.writes) / took:,.0f}/s, p50 {p50:.2f}, p99 {p99:.2f} ms")
+    print(f"  writes: {len(load.writes) / took:,.0f}/s, p50 {middle:.2f} ms, p99 {slow:.2f} ms")
     print(f"  {len(load.writes)} rows confirmed, {load.lost} refused, {there} there; {cpu / took:.0%} of a core")
 
 

@@ -8,7 +8,8 @@ from kaname.storage.cells.lmdb.layout import Column
 from kaname.storage.cells.prefix import after
 from kaname.storage.mapped.environment import Environment, Transaction
 
-KEYS_AT_ONCE = 2000
+KEYS_AT_ONCE = 500
+"""Readers of this process wait for less than a millisecond while so many are looked at."""
 
 
 class Sweep:
