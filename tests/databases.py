@@ -25,6 +25,7 @@ import pytest
 from kaname.storage.sql.address import backend_of
 from kaname.storage.sql.database import Database
 from kaname.storage.sql.types import Backend
+from tests.processes import stand_still
 from tests.servers import RealServer, free_port, listens, program
 
 PASSWORD = "p@ss/w:rd é"
@@ -103,6 +104,8 @@ class DatabaseServer:
     def freeze(self) -> None:
         """Connections stay open, nothing answers."""
         self._signal(signal.SIGSTOP)
+        for pid in self._pids():
+            stand_still(pid)
 
     def thaw(self) -> None:
         """The end of `freeze`."""

@@ -23,6 +23,20 @@ def until(look: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
     return found
 
 
+def stand_still(pid: int) -> None:
+    """Wait until every thread of a process that was sent SIGSTOP has stopped: some may be answering meanwhile."""
+
+    def stopped() -> bool:
+        tasks = Path(f"/proc/{pid}/task")
+        try:
+            states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()]
+        except (FileNotFoundError, ProcessLookupError):
+            return not Path(f"/proc/{pid}").exists()  # a thread, or all of it, has ended meanwhile
+        return all(state in "TtZX" for state in states)
+
+    until(stopped, f"process {pid} stands still")
+
+
 class Started:
     """A supervisor in a process of its own; its workers leave with it."""
 

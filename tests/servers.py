@@ -19,7 +19,7 @@ from typing import Self
 
 import pytest
 
-from tests.processes import until
+from tests.processes import stand_still, until
 
 _LIBC = ctypes.CDLL(None)
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/lib/postgresql/*/bin")
@@ -123,6 +123,7 @@ class RealServer:
         """SIGSTOP: connections stay open, nothing answers."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        stand_still(self.process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""
