@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from kaname.call import DROPPED, Answer, Call, Outcome, Outputs, Row
 from kaname.clock import Clock, ManualClock, SystemClock
 from kaname.errors import Overloaded, RateLimited, Unavailable
+from kaname.predictions.items import item_of
 from kaname.predictions.recorder import Recorder
 from kaname.settings import Recording
 from kaname.storage.events.lmdb.writer import LmdbWriter
@@ -419,3 +420,16 @@ def test_a_run_is_dropped_whole_when_the_buffer_is_full(tmp_path: Path) -> None:
             together([table_call(f"r{i}", [ROW]) for i in range(3)], flower_run(3))
     counts = recorder.counts
     assert counts.recorded + counts.dropped == 6
+
+
+def test_of_thousands_of_models_only_those_that_were_asked_are_looked_at(tmp_path: Path) -> None:
+    """What comes while the writer takes a lane is not left behind; a quiet lane costs nothing."""
+    with recording(tmp_path, commit_ms=1.0) as recorder:
+        handlers = [recorder.observer(TARGET, FLOWERS, Recording()).each for _ in range(2_000)]
+        quiet = recorder._lanes[1]
+        quiet.pending.append(item_of(table_call("nobody said so", [ROW]), answer(), 0))
+        for i in range(20_000):
+            handlers[0](table_call(f"r{i}", [ROW]), answer())
+        handlers[7](table_call("once", [ROW]), answer())
+    assert recorder.counts.recorded == 20_001
+    assert len(quiet.pending) == 1

@@ -56,8 +56,8 @@ class Room:
         self._check(self.device, resident, taken.device)
 
     def _check(self, shelf: Shelf, resident: Resident, size: int) -> None:
-        others = self.pinned & self.inside.keys() - {resident.info.id}
-        shelf.check(resident.name, size, sum(shelf.of(self.inside[number]) for number in others))
+        inside = [self.inside[number] for number in self.pinned - {resident.info.id} if number in self.inside]
+        shelf.check(resident.name, size, sum(map(shelf.of, inside)))
 
     async def make(self, taken: Taken, resident: Resident, wanted: Callable[[], bool]) -> None:
         """Return when there is room for so many bytes more, or `wanted` no longer says so. Raises what `check` does."""

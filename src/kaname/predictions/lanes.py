@@ -8,6 +8,7 @@ can take the lists without a lock.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from kaname.call import Call, Handler, Observer, Outcome, Outputs, Together
@@ -55,25 +56,32 @@ class Counts:
 class Buffer:
     """Bytes waiting, as two counters with one writer each: `queued` the loop, `written` the thread."""
 
-    __slots__ = ("asleep", "closed", "limit", "queued", "written")
+    __slots__ = ("asleep", "closed", "limit", "queued", "urgent", "written")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.queued = 0
         self.written = 0
+        self.urgent = False
+        """Calls are held until their events are on disk."""
         self.asleep = False
         """The thread waits to be woken."""
         self.closed = False
         """Nothing will be written any more."""
 
 
+Waiting = deque["Lane"]
+"""The lanes that have something to write, some of them twice: there are thousands of lanes, and few are busy."""
+
+
 class Lane:
     """The events of one version that wait for the thread, and under `block` the calls that wait for them."""
 
-    __slots__ = ("blocking", "handler", "held", "pending", "source")
+    __slots__ = ("blocking", "handler", "held", "pending", "source", "waiting")
 
-    def __init__(self, source: Source, *, blocking: bool) -> None:
+    def __init__(self, source: Source, waiting: Waiting, *, blocking: bool) -> None:
         self.source = source
+        self.waiting = waiting
         self.blocking = blocking
         self.pending: list[Item] = []
         self.held: list[Held] = []
@@ -82,9 +90,12 @@ class Lane:
         """Dead when no snapshot uses the lane any more."""
 
     def take(self) -> tuple[list[Item], list[Held]]:
-        """Everything that waits; safe beside appends of the loop, each of which is one step."""
+        """Everything that waits; safe beside appends of the loop, each of which is one step. What came too late to be
+        taken lets the lane wait again: for the loop it was not the first."""
         taken = self.pending[:]
         del self.pending[: len(taken)]
+        if self.pending:
+            self.waiting.append(self)
         if not self.blocking:
             return taken, []
         held = self.held[: len(taken)]
@@ -122,7 +133,8 @@ def _recording(
     wake: Callable[[], None],
 ) -> Handler:
     """Lets the call go on; keeps it when the lane is a blocking one."""
-    append, hold, blocking = lane.pending.append, lane.held.append, lane.blocking
+    pending, append, hold, blocking = lane.pending, lane.pending.append, lane.held.append, lane.blocking
+    waiting = lane.waiting
     row_bytes = CALL_BYTES + per_row
     now, limit = clock.monotonic_ns, buffer.limit
 
@@ -141,6 +153,10 @@ def _recording(
         else:
             call.ended_ns = ended_ns
         append(item_of(call, outcome, ended_ns))
+        if len(pending) == 1:
+            waiting.append(lane)
+        if blocking:
+            buffer.urgent = True
         if buffer.asleep:
             wake()
         return None if blocking else outcome
@@ -151,6 +167,7 @@ def _recording(
 def _recording_runs(lane: Lane, per_row: int, buffer: Buffer, counts: Counts, wake: Callable[[], None]) -> Together:
     """The same for all calls of a run at a time."""
     pending, limit, row_bytes = lane.pending, buffer.limit, CALL_BYTES + per_row
+    waiting = lane.waiting
 
     def together(calls: Sequence[Call], run: Outputs) -> None:
         queued = buffer.queued
@@ -161,6 +178,8 @@ def _recording_runs(lane: Lane, per_row: int, buffer: Buffer, counts: Counts, wa
             queued += row_bytes if call.rows == 1 and call.tensors is None else _size_of(call, per_row)
         buffer.queued = queued
         pending.extend(run_items(calls, run))
+        if len(pending) == len(calls):
+            waiting.append(lane)
         if buffer.asleep:
             wake()
 

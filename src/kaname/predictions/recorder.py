@@ -21,7 +21,7 @@ from kaname.clock import Clock
 from kaname.errors import Unavailable
 from kaname.predictions.encoding import Encoded, Source, encode
 from kaname.predictions.items import Item
-from kaname.predictions.lanes import NOT_RECORDED, Buffer, Counts, Held, Lane, observer_of
+from kaname.predictions.lanes import NOT_RECORDED, Buffer, Counts, Held, Lane, Waiting, observer_of
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -61,6 +61,7 @@ class Recorder:
         self._housekeeping = housekeeping
         self._buffer = Buffer(buffer_bytes)
         self._lanes: list[Lane] = []
+        self._waiting = Waiting()
         self._held: list[Held] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = threading.Event()
@@ -82,7 +83,7 @@ class Recorder:
         """
         if not recording.enabled:
             return NOT_RECORDED
-        lane = Lane(Source(target, signature, recording), blocking=recording.policy == "block")
+        lane = Lane(Source(target, signature, recording), self._waiting, blocking=recording.policy == "block")
         observer = observer_of(lane, signature, recording, self._buffer, self.counts, self._clock, self._rouse)
         lane.handler = weakref.ref(observer.each)
         self._lanes.append(lane)
@@ -122,38 +123,37 @@ class Recorder:
             stopping = self._stopping.is_set()
             self._write()
             self._keep_house()
-            if stopping and not any(lane.pending for lane in self._lanes):
+            if stopping and not self._waiting:
                 self._buffer.closed = True
                 return
 
     def _rest(self) -> None:
         """Sleep until there is something to write, then for the rest of the commit window."""
         buffer = self._buffer
-        if not any(lane.pending for lane in self._lanes):
+        if not self._waiting:
             self._wake.clear()
             buffer.asleep = True  # first this, then another look: an append in between is seen by one of the two
-            if not any(lane.pending for lane in self._lanes) and not self._stopping.is_set():
+            if not self._waiting and not self._stopping.is_set():
                 self._wake.wait(self._commit_s if self._busy else HOUSEKEEPING_S)
             buffer.asleep = False
-        if self._stopping.is_set() or any(lane.pending for lane in self._lanes if lane.blocking):
+        if self._stopping.is_set() or buffer.urgent:
             return
-        if any(lane.pending for lane in self._lanes):
+        if self._waiting:
             time.sleep(max(self._commit_s - self._usual_s, 0.001))
 
     def _write(self) -> None:
+        self._buffer.urgent = False
         queued = self._buffer.queued  # before the lists are taken: all of it is in them
         events = size = 0
         held: list[Held] = []
-        for lane in list(self._lanes):
-            abandoned = lane.handler is not None and lane.handler() is None
+        for _ in range(len(self._waiting)):
+            lane = self._waiting.popleft()
             taken, waiting = lane.take()
             if taken:
                 for block in self._encode(lane, taken):
                     events += block.events
                     size += len(block.value)
                 held += waiting
-            elif abandoned:
-                self._lanes.remove(lane)
         if events:
             self._held = held
             self._commit(events, size)
@@ -209,6 +209,8 @@ class Recorder:
             return
         self._kept_house_ns = now
         self._busy = False
+        for lane in [lane for lane in self._lanes if lane.handler is not None and lane.handler() is None]:
+            self._lanes.remove(lane)
         try:
             self._writer.commit()  # nothing is staged: retention by age only
             if self._housekeeping is not None:
