@@ -10,8 +10,10 @@ from __future__ import annotations
 
 SECOND_NS = 1_000_000_000
 PATIENT_RUNS = 100
-"""Runs that a request may wait for while no queue stands, and at least a second: as many clients, each of whom waits
-for its answer before it asks again, are never refused."""
+"""Runs that a request may wait for while no queue stands, and at least `LEAST_PATIENCE_NS`: as many clients, each of
+whom waits for its answer before it asks again, are never refused."""
+LEAST_PATIENCE_NS = SECOND_NS // 4
+"""At a load of 1.2 a queue has grown so long after 1.25 s; a whole second would take 5 s of ever later answers."""
 BRISK_RUNS = 1.25
 """The same while one stands, for the run in progress to end: an answer then takes 2.25 runs at most."""
 EASY_RUNS = 3.25
@@ -43,7 +45,7 @@ class Standing:
         """The longest wait that is accepted now."""
         if self.stands:
             return (BRISK_RUNS if self._load >= HEAVY else EASY_RUNS) * run_ns
-        return max(SECOND_NS, PATIENT_RUNS * run_ns) if self.patience_ns is None else self.patience_ns
+        return max(LEAST_PATIENCE_NS, PATIENT_RUNS * run_ns) if self.patience_ns is None else self.patience_ns
 
     def offered(self, now_ns: int, wait_ns: float, run_ns: float, each_ns: float) -> bool:
         """Whether a request that comes now, and would wait for `wait_ns`, is let in."""

@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Refuse what could not be answered in time while more is asked than can be answered. `auto`: for versions that run
     on worker threads."""
     patience_ms: Millis | None = None
-    """Wait for the runtime beyond which adaptive admission takes the model for overloaded; None: a second, or 100 runs
+    """Wait for the runtime beyond which adaptive admission takes the model for overloaded; None: 250 ms, or 100 runs
     if they take longer."""
 
 
