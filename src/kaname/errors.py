@@ -6,6 +6,7 @@ An error knows no transport: each protocol has one table that maps the classes b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -157,3 +158,11 @@ class MissingDependency(KanameError):
     def of(cls, library: str, extra: str, purpose: str) -> MissingDependency:
         """The error for `library`, which the optional extra `extra` would bring, needed for `purpose`."""
         return cls(f"{purpose} needs {library}, which is not installed: pip install 'kaname[{extra}]'")
+
+
+def first_of(problems: Sequence[KanameError]) -> KanameError:
+    """The first problem of a project's files; its message counts the others."""
+    first = problems[0]
+    if len(problems) > 1:
+        first.message += f" (and {len(problems) - 1} more: `kaname check` lists them)"
+    return first

@@ -60,6 +60,7 @@ from kaname.storage.sql.database import Database
 
 if TYPE_CHECKING:
     from kaname.features.schemas import Schemas
+    from kaname.features.views.types import View
 
 
 class Stores:
@@ -101,7 +102,7 @@ class Stores:
         self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
-        self.features = Features(self._schemas, self._cells, self.clock)
+        self.features = Features(self._schemas, self._cells, self.clock, self._views)
 
     def declarations(self) -> Declarations:
         """What `models/*.yaml` declare, read anew."""
@@ -178,6 +179,11 @@ class Stores:
         from kaname.features.schemas import load  # with the parser of the language, which few processes need
 
         return load(self.project.root, Files(self.project.root).text)
+
+    def _views(self, schemas: Schemas) -> dict[str, View]:
+        from kaname.features.views.loading import load  # with numpy and a compiler of expressions
+
+        return load(self.project.root, schemas, Files(self.project.root).examined)
 
     def _cells(self, store: StoreName) -> CellStore:
         """The embedded store of that name."""

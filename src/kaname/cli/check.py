@@ -12,6 +12,7 @@ from kaname.cli.declared import faults, feature_faults, files_of
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.errors import KanameError
 from kaname.features.files import files_of as schemas_of
+from kaname.features.files import views_of
 from kaname.project import find, load
 from kaname.terminal import console
 
@@ -32,7 +33,7 @@ def run(folder: Path, *, as_json: bool) -> int:
         print_json({"project": str(root), "problems": [problem_of(problem) for problem in problems]})
         return int(bool(problems))
     print_problems(problems)
-    files = 1 + len(files_of(root)) + len(schemas_of(root))
+    files = 1 + len(files_of(root)) + len(schemas_of(root)) + len(views_of(root))
     if problems:
         said = (f"{len(problems)} problem{'s' * (len(problems) > 1)}", "bold red"), f" in {root}"
     else:

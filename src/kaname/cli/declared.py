@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kaname.errors import InvalidInput, KanameError
 from kaname.features.files import files_of as schemas_of
+from kaname.features.files import views_of
 from kaname.models import declared
 from kaname.models.declared import DeclaredModel
 from kaname.project import Document, Files, problems_in
@@ -39,12 +40,15 @@ def faults(root: Path) -> list[KanameError]:
 
 
 def feature_faults(root: Path) -> list[KanameError]:
-    """Everything wrong with the relations and layouts of the project at `root`."""
-    if not schemas_of(root):
+    """Everything wrong with the relations, layouts of the project at `root`; once they are good, with the views."""
+    if not schemas_of(root) and not views_of(root):
         return []
     from kaname.features.schemas import examine  # with its parser, which a project without schemas does not need
+    from kaname.features.views.loading import examine as examine_views
 
-    return examine(root, Files(root).text)[1]
+    files = Files(root)
+    schemas, problems = examine(root, files.text)
+    return problems or examine_views(root, schemas, files.examined)[1]
 
 
 def _declared_twice(document: Document, name: str, other: str) -> InvalidInput:

@@ -15,16 +15,23 @@ from kaname.storage.cells.types import CellStore
 
 if TYPE_CHECKING:
     from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
+    from kaname.features.views.types import View
 
 
 class Features:
     """What `features/*.schema` declare, with rows. Thread-safe."""
 
     def __init__(
-        self, schemas: Callable[[], Schemas], open_store: Callable[[StoreName], CellStore], clock: Clock
+        self,
+        schemas: Callable[[], Schemas],
+        open_store: Callable[[StoreName], CellStore],
+        clock: Clock,
+        views: Callable[[Schemas], dict[str, View]] = lambda _: {},
     ) -> None:
-        """`schemas` reads the files and `open_store` opens a store; both raise a KanameError, and are called late."""
+        """`schemas` and `views` read the files and `open_store` opens a store; all raise a KanameError, and are called
+        late."""
         self._read = schemas
+        self._read_views = views
         self._open_store = open_store
         self._clock = clock
         self._lock = threading.Lock()
@@ -39,6 +46,11 @@ class Features:
                 self._relations[name] = self._opened(name)
             return self._relations[name]
 
+    def views(self) -> dict[str, View]:
+        """What `features/*.view.yaml` declare, by name. Raises what is wrong with the files."""
+        with self._lock:
+            return self._read_views(self._known())
+
     def close(self) -> None:
         """Let go of the stores."""
         with self._lock:
@@ -48,18 +60,22 @@ class Features:
             self._relations.clear()
 
     def _opened(self, name: str) -> StoredRelation:
-        if self._schemas is None:
-            self._schemas = self._read()
-        names = sorted(self._schemas.relations)
+        schemas = self._known()
+        names = sorted(schemas.relations)
         if name not in names:
             near = difflib.get_close_matches(name, names, n=2) or names[:5]
             expected = " or ".join(near) or "nothing: features/*.schema declare none"
             raise NotFound("no such relation", where="relation", found=name, expected=expected)
-        layouts = self._schemas.layouts[name]
+        layouts = schemas.layouts[name]
         if not layouts:
             expected = f"`define schema … for {name}` in features/*.schema"
             raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
         for layout in layouts:
             if layout.store not in self._stores:
                 self._stores[layout.store] = self._open_store(layout.store)
-        return StoredRelation(self._schemas.relations[name], layouts, self._stores, self._clock)
+        return StoredRelation(schemas.relations[name], layouts, self._stores, self._clock)
+
+    def _known(self) -> Schemas:
+        if self._schemas is None:
+            self._schemas = self._read()
+        return self._schemas

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from kaname.errors import KanameError
+from kaname.errors import KanameError, first_of
 from kaname.features.compiling import layout_of
 from kaname.features.declared import DeclaredLayout, DeclaredRelation, Definition, Word
 from kaname.features.files import files_of
@@ -33,10 +33,7 @@ def load(project: Path, text: Text) -> Schemas:
     """The schemas of a project. Raises the first problem, which says how many more there are."""
     schemas, problems = examine(project, text)
     if problems:
-        first = problems[0]
-        if len(problems) > 1:
-            first.message += f" (and {len(problems) - 1} more: `kaname check` lists them)"
-        raise first
+        raise first_of(problems)
     return schemas
 
 

@@ -52,6 +52,10 @@ class Document(msgspec.Struct, frozen=True):
             path = path[:-1]
         return self.places[path]
 
+    def place_of_key(self, path: Path_) -> Place:
+        """Where the key of the value at `path` starts, or the value if it has none."""
+        return self.keys.get(path) or self.place(path)
+
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; which plain scalars are more than text is decided by the core schema below."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from kaname.addresses import is_confidential, is_loopback, is_url
-from kaname.errors import InvalidInput, KanameError, NotFound
+from kaname.errors import InvalidInput, KanameError, NotFound, first_of
 from kaname.project.document import Document, read
 from kaname.project.environment import overrides_of
 from kaname.project.secret_files import read_secret_files
-from kaname.project.typed import first_of, problems_in
+from kaname.project.typed import problems_in
 from kaname.secret import secret_hook
 from kaname.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from kaname.errors import InvalidInput, KanameError
+from kaname.errors import InvalidInput, KanameError, first_of
 from kaname.project.document import Document, Path_, read
 from kaname.secret import Secret, secret_hook
 
@@ -42,14 +42,6 @@ def read_yaml(path: Path, of: type[T], *, shown: str | None = None) -> T:
     if value is None:
         raise first_of(problems)
     return value
-
-
-def first_of(problems: list[KanameError]) -> KanameError:
-    """The first problem; its message counts the others."""
-    first = problems[0]
-    if len(problems) > 1:
-        first.message += f" (and {len(problems) - 1} more: `kaname check` lists them)"
-    return first
 
 
 def problems_in(document: Document, of: type[T]) -> tuple[T | None, list[KanameError]]:
@@ -130,7 +122,7 @@ class _Complaint:
             fields = [field.encode_name for field in fields_at(self.of, self.path[:-1])]
             return InvalidInput(
                 f"unknown key `{self.path[-1]}`",
-                where=str(document.keys.get(path) or document.place(path)),
+                where=str(document.place_of_key(path)),
                 expected=near(str(self.path[-1]), fields),
             )
         value, where = _at(document.value, path), str(document.place(path))

@@ -1,0 +1,1 @@
+"""Views: what a model reads of the relations, by the keys of entities."""
