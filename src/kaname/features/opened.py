@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, NotFound
 from kaname.features.layout import StoreName
+from kaname.features.placement import Placement
 from kaname.features.stored import StoredRelation
 from kaname.storage.cells.types import CellStore
 
@@ -38,9 +39,13 @@ class Features:
         self._schemas: Schemas | None = None
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
+        self._generation = 0
 
     def relation(self, name: str) -> StoredRelation:
-        """The relation called so. Raises NotFound, and what is wrong with the files or the store."""
+        """The relation called so: the same object each time, which follows changes of the files.
+
+        Raises NotFound, and what is wrong with the files or the store.
+        """
         with self._lock:
             if name not in self._relations:
                 self._relations[name] = self._opened(name)
@@ -73,7 +78,11 @@ class Features:
         for layout in layouts:
             if layout.store not in self._stores:
                 self._stores[layout.store] = self._open_store(layout.store)
-        return StoredRelation(schemas.relations[name], layouts, self._stores, self._clock)
+        self._generation += 1
+        stores = {layout.store: self._stores[layout.store] for layout in layouts}
+        placement = Placement(schemas.relations[name], layouts, stores, generation=self._generation)
+        placement.define()
+        return StoredRelation(placement, self._clock)
 
     def _known(self) -> Schemas:
         if self._schemas is None:

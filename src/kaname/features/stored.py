@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from kaname.clock import Clock
-from kaname.errors import InvalidInput
 from kaname.features.layout import Layout, StoreName
+from kaname.features.placement import Placement
 from kaname.features.ranges import Span
 from kaname.features.types import Relation, Row
 from kaname.storage.cells.types import Cells, CellStore, Mutation, Put
@@ -27,19 +27,22 @@ class StoredRelation:
     and the same call again is safe.
     """
 
-    def __init__(
-        self, relation: Relation, layouts: Sequence[Layout], stores: Mapping[StoreName, CellStore], clock: Clock
-    ) -> None:
-        """`layouts`: at least one, their stores in `stores`. Makes the tables and families that are not there."""
-        self.relation = relation
-        self.layouts = tuple(layouts)
-        self._stores = stores
+    def __init__(self, placement: Placement, clock: Clock) -> None:
+        self.placement = placement
+        """What is in force now; `Features` puts another one here. Read it once for all that belongs together."""
         self._clock = clock
         self._last_us = 0
         self._lock = threading.Lock()
-        self._whole = self._holding(relation.names)
-        for layout in self.layouts:
-            _define(layout, stores[layout.store])
+
+    @property
+    def relation(self) -> Relation:
+        """Its attributes and their types."""
+        return self.placement.relation
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Those that may be read."""
+        return self.placement.layouts
 
     def insert(self, rows: Iterable[Row]) -> int:
         """Write whole rows, over those with the same keys; returns how many, when they are durable.
@@ -63,22 +66,25 @@ class StoredRelation:
 
     def get(self, key: Row, attributes: Collection[str] | None = None) -> dict[str, object] | None:
         """The row with this key, or only some attributes of it; None: there is none."""
-        if attributes is not None or len(self._whole) > 1:
+        placement = self.placement
+        if attributes is not None or len(placement.whole) > 1:
             return self.get_many([key], attributes)[0]
-        layout = self._whole[0]
+        layout = placement.whole[0]
         row = layout.key(key)
-        cells = self._stores[layout.store].get(layout.table, row)
+        cells = placement.stores[layout.store].get(layout.table, row)
         return layout.decode(row, cells) if cells else None
 
     def get_many(
         self, keys: Sequence[Row], attributes: Collection[str] | None = None
     ) -> list[dict[str, object] | None]:
         """The same for many keys, in their order. Raises InvalidInput, and what a store raises that does not answer."""
-        wanted = self.relation.names if attributes is None else tuple(attributes)
+        placement = self.placement
+        wanted = placement.relation.names if attributes is None else tuple(attributes)
         found: list[dict[str, object] | None] = [None] * len(keys)
-        layouts = self._whole if attributes is None else self._holding(wanted)
+        layouts = placement.whole if attributes is None else placement.holding(wanted)
         for layout in layouts:
-            for i, row in enumerate(self._read(layout, keys, None if attributes is None else wanted)):
+            store = placement.stores[layout.store]
+            for i, row in enumerate(_read(store, layout, keys, None if attributes is None else wanted)):
                 if row is not None:
                     found[i] = {**(found[i] or {}), **row}
         if attributes is None and len(layouts) == 1:
@@ -90,45 +96,20 @@ class StoredRelation:
     ) -> Iterator[dict[str, object]]:
         """The rows of a span (see `Layout.span`) with the attributes that the layout holds, in the order of their keys;
         with `reverse` from the last to the first; at most `limit`. What is written meanwhile may be among them."""
-        store = self._stores[layout.store]
+        store = self.placement.stores[layout.store]
         for row in store.scan(layout.table, span.start, span.stop, limit=limit, reverse=reverse):
             yield layout.decode(row.key, row.cells)
 
-    def _read(
-        self, layout: Layout, keys: Sequence[Row], attributes: Sequence[str] | None
-    ) -> Iterator[dict[str, object] | None]:
-        store = self._stores[layout.store]
-        rows = [layout.key(key, number=i) for i, key in enumerate(keys)]
-        columns = None if attributes is None else layout.columns(attributes)
-        for row, cells in zip(rows, store.get_many(layout.table, rows, columns), strict=True):
-            whole: Cells = cells if cells or columns is None else store.get(layout.table, row)
-            yield layout.decode(row, whole) if whole else None
-
-    def _holding(self, attributes: Sequence[str]) -> list[Layout]:
-        """The first layout that holds them all, or the first ones that do together."""
-        for name in attributes:
-            if name not in self.relation.names:
-                expected = f"one of {', '.join(self.relation.names)}"
-                raise InvalidInput(f"no such attribute of `{self.relation.name}`", where=name, expected=expected)
-        missing, chosen = set(attributes), list[Layout]()
-        for layout in sorted(self.layouts, key=lambda layout: not missing.issubset(layout.attributes)):
-            if missing.intersection(layout.attributes) or not chosen:
-                chosen.append(layout)
-                missing.difference_update(layout.attributes)
-            if not missing:
-                break
-        return chosen
-
     def _write(self, rows: Sequence[Row], made: Callable[..., list[Mutation]]) -> int:
         """All rows are made before the first is written; each has a time of its own, in their order."""
-        first_us = self._times(len(rows))
+        placement, first_us = self.placement, self._times(len(rows))
         ready: list[_Made] = [
-            [(layout.store, made(layout, row, timestamp_us=first_us + i, number=i)) for layout in self.layouts]
+            [(layout.store, made(layout, row, timestamp_us=first_us + i, number=i)) for layout in placement.written]
             for i, row in enumerate(rows)
         ]
         for batch in _batches(ready):
             for store, mutations in batch.items():
-                self._stores[store].write(mutations)
+                placement.stores[store].write(mutations)
         return len(rows)
 
     def _times(self, count: int) -> int:
@@ -139,12 +120,14 @@ class StoredRelation:
             return first
 
 
-def _define(layout: Layout, store: CellStore) -> None:
-    """Make the table, or the families that it lacks; those that are there stay as they are."""
-    wanted = layout.definition()
-    there = next((table.families for table in store.tables() if table.name == wanted.name), None)
-    if there is None or not there.keys() >= wanted.families.keys():
-        store.define(wanted)
+def _read(
+    store: CellStore, layout: Layout, keys: Sequence[Row], attributes: Sequence[str] | None
+) -> Iterator[dict[str, object] | None]:
+    rows = [layout.key(key, number=i) for i, key in enumerate(keys)]
+    columns = None if attributes is None else layout.columns(attributes)
+    for row, cells in zip(rows, store.get_many(layout.table, rows, columns), strict=True):
+        whole: Cells = cells if cells or columns is None else store.get(layout.table, row)
+        yield layout.decode(row, whole) if whole else None
 
 
 def _batches(rows: Iterable[_Made]) -> Iterator[dict[StoreName, list[Mutation]]]:
