@@ -37,6 +37,9 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.intended.clear()  # nobody answers these any more
+
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
@@ -64,6 +67,10 @@ async def drive(
         due = start + number / rate_per_s
         await until(due)
         idle = min(lines, key=lambda line: len(line.intended))
+        if idle.transport.is_closing():  # servers close what was idle for some seconds
+            lines.remove(idle)
+            idle = (await loop.create_connection(lambda: Line(seen), "127.0.0.1", port))[1]
+            lines.append(idle)
         idle.intended.append(due)
         idle.transport.write(wire)
     deadline = time.perf_counter() + PATIENCE_S
