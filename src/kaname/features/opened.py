@@ -16,6 +16,7 @@ from kaname.storage.cells.types import CellStore
 
 if TYPE_CHECKING:
     from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
+    from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
 
 
@@ -39,6 +40,7 @@ class Features:
         self._schemas: Schemas | None = None
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
+        self._views: dict[str, StoredView] = {}
         self._generation = 0
 
     def relation(self, name: str) -> StoredRelation:
@@ -56,6 +58,20 @@ class Features:
         with self._lock:
             return self._read_views(self._known())
 
+    def view(self, name: str) -> StoredView:
+        """The view called so, with its stores: the same object each time. Raises NotFound, and what is wrong with the
+        files or a store."""
+        from kaname.features.views.loading import known
+        from kaname.features.views.reading import StoredView
+
+        with self._lock:
+            if name not in self._views:
+                view = known(self._read_views(self._known()), name)
+                self._views[name] = StoredView(view, self.relation, self._clock)
+            found = self._views[name]
+        found.prepare()
+        return found
+
     def close(self) -> None:
         """Let go of the stores."""
         with self._lock:
@@ -63,6 +79,7 @@ class Features:
                 store.close()
             self._stores.clear()
             self._relations.clear()
+            self._views.clear()
 
     def _opened(self, name: str) -> StoredRelation:
         schemas = self._known()

@@ -1,0 +1,154 @@
+"""Where the values of one read come from: rows of one layout, found by the keys of an entity, as compiled functions.
+
+A source finds a row by its key, in bytes: a whole row key, or the beginning that the rows of one entity share, of which
+the newest is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from kaname.errors import CorruptData, InvalidInput
+from kaname.features.codecs import UNREADABLE
+from kaname.features.groups import MARKER
+from kaname.features.layout import Layout
+from kaname.features.parts import write_parts
+from kaname.features.ranges import following
+from kaname.features.types import Row
+from kaname.features.views.types import Feature, Read
+from kaname.storage.cells.prefix import after
+from kaname.storage.cells.types import Cells, CellStore, Columns
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(0, 0, 1)
+Times: TypeAlias = dict[tuple[str, bytes], int]
+
+
+class Fetched(NamedTuple):
+    """What a row holds of a source's features."""
+
+    values: tuple[Any, ...]
+    """In their order; None: null."""
+    stamps: tuple[int, ...]
+    """When each value was true (µs since 1970); empty where nobody asks."""
+
+
+class Source:
+    """Reads some features of one read from one layout. Blocks; may be used by several threads."""
+
+    def __init__(self, read: Read, features: Sequence[Feature], layout: Layout, store: CellStore) -> None:
+        """`layout` holds all of `features`, and of a newest row it is `checking.ordered`."""
+        self.read = read
+        self.features = tuple(features)
+        self.layout = layout
+        self.store = store
+        self.names = tuple(feature.name for feature in features)
+        self.aged = any(feature.max_age_us is not None for feature in features)
+        attributes = tuple(feature.attribute for feature in features)
+        pick: Any = itemgetter(*attributes)
+        self._pick: Callable[[Row], tuple[Any, ...]] = pick if len(attributes) > 1 else lambda row: (pick(row),)
+        self._groups = [group for group in layout.groups if {*group.attributes}.intersection(attributes)]
+        self._empty: dict[str, object] = dict.fromkeys(attributes)
+        self._columns = self._wanted(attributes)
+        self._cells_of = [self._cell_of(name) for name in attributes]
+        self._renamed = None if all(name == entity for name, entity in read.key.items()) else read.key
+        if read.latest is not None:
+            self._compile_latest()
+
+    def key(self, entity: Row) -> bytes:
+        """The key of an entity. Raises InvalidInput with the entity key as `where`."""
+        try:
+            row = entity if self._renamed is None else {name: entity[said] for name, said in self._renamed.items()}
+            return self._prefix(row) if self.read.latest is not None else self.layout.key(row)
+        except InvalidInput as error:
+            name = str(error.where).rpartition(".")[2]
+            where = f"entity.{self.read.key.get(name, name)}"
+            raise InvalidInput(error.message, where=where, found=error.found, expected=error.expected) from None
+
+    def fetch(self, keys: Sequence[bytes], now_us: int, *, stamped: bool) -> list[Fetched | None]:
+        """The rows of these keys in their order, as of `now_us`; None: there is none. Raises what the store raises."""
+        if self.read.latest is not None:
+            return [self._newest(key, now_us) for key in keys]
+        table, columns = self.layout.table, self._columns
+        if len(keys) == 1:
+            return [self._row(keys[0], self.store.get(table, keys[0], columns), stamped)]
+        found = self.store.get_many(table, keys, columns)
+        return [self._row(key, cells, stamped) for key, cells in zip(keys, found, strict=True)]
+
+    # --- a row by its whole key ---------------------------------------------------------------------------
+
+    def _row(self, key: bytes, cells: Cells, stamped: bool) -> Fetched | None:
+        if not cells:
+            return None
+        row = self._empty.copy()
+        try:
+            for group in self._groups:
+                group.read(cells, row)
+        except UNREADABLE as error:
+            raise self._unreadable(key, error) from error
+        return Fetched(self._pick(row), self._stamps(cells) if stamped else ())
+
+    def _stamps(self, cells: Cells) -> tuple[int, ...]:
+        times: Times = {}
+        for family, some in cells.items():
+            for cell in reversed(some):  # the newest comes first
+                times[family, cell.qualifier] = cell.timestamp_us
+        return tuple([times.get(cell, 0) for cell in self._cells_of])
+
+    def _wanted(self, attributes: Sequence[str]) -> Columns | None:
+        """The cells to read; None (all) where that is nearly the same, since whole rows are cheaper to read."""
+        held = len(self.layout.attributes) - len(self.layout.relation.key)
+        return None if held <= 2 * len(attributes) else self.layout.columns(attributes)
+
+    def _cell_of(self, attribute: str) -> tuple[str, bytes]:
+        """The cell that holds an attribute."""
+        for group in self._groups:
+            if attribute in group.attributes:
+                found: dict[str, set[bytes]] = {}
+                group.find([attribute], found)
+                return next(
+                    (family, qualifier) for family, some in found.items() for qualifier in some if qualifier != MARKER
+                )
+        return "", b""  # of the key
+
+    # --- the newest row -----------------------------------------------------------------------------------
+
+    def _compile_latest(self) -> None:
+        """The row key is: parts of the entity, the time, and perhaps hashes."""
+        parts = self.layout.row
+        leading = following(parts, self.read.key)
+        self._leading, self._time = parts[:leading], parts[leading]
+
+    def _prefix(self, row: Row) -> bytes:
+        return write_parts(self._leading, row)
+
+    def _newest(self, prefix: bytes, now_us: int) -> Fetched | None:
+        bound = prefix + self._time.write(_EPOCH + timedelta(0, 0, now_us))
+        if self._time.desc:
+            start, stop = bound, after(prefix)
+        else:
+            start, stop = prefix, after(bound)
+        found = self.store.scan(
+            self.layout.table, start, stop, columns=self._columns, limit=1, reverse=not self._time.desc
+        )
+        for row in found:
+            time, _ = self._time.take(row.key, len(prefix))
+            fetched = self._row(row.key, row.cells, stamped=False)
+            assert isinstance(time, datetime)
+            return None if fetched is None else self._timed(fetched, time)
+        return None
+
+    def _timed(self, fetched: Fetched, time: datetime) -> Fetched:
+        at_us = (time - _EPOCH) // _MICROSECOND
+        values = tuple(
+            time if feature.attribute == self.read.latest else value
+            for feature, value in zip(self.features, fetched.values, strict=True)
+        )
+        return Fetched(values, (at_us,) * len(values))
+
+    def _unreadable(self, key: bytes, error: Exception) -> CorruptData:
+        where = f"{self.layout.table}[{key.hex()}]"
+        return CorruptData(f"not a row of schema `{self.layout.name}`: {error}", where=where)
