@@ -28,8 +28,12 @@ SYNTAX = {
     "neither relation nor schema": ("define table r {}", "1:8", "expected `relation` or `schema`"),
     "a relation without a name": ("define relation {", "1:17", "expected a name"),
     "an attribute without a type": ("define relation r { k, }", "1:22", "found `,`; expected a name"),
-    "no comma": ("define relation r { k string key t date }", "1:34", "found `t`; expected `,` or `}`"),
-    "not closed": ("define relation r {\n  k string key", "2:14", "found the end of the file; expected `,` or `}`"),
+    "no comma": ("define relation r { k string key t date }", "1:34", "found `t`; expected `,` or `planned` or `}`"),
+    "not closed": (
+        "define relation r {\n  k string key",
+        "2:14",
+        "the end of the file; expected `,` or `planned` or `}`",
+    ),
     "a character of no word": ("define relation r { k string key, § }", "1:35", "found `§`; expected `}` or a name"),
     "an open quote": (schema('table "t'), "3:7", "a text without its closing quote"),
     "an unknown escape": (schema(r'table "\q"'), "3:7", r"not an escape; found \q; expected \n \t"),
@@ -69,10 +73,24 @@ RELATIONS = {
     "an empty vector": ("define relation r { k date key, v vector<int32, 0> };", "1:49", "expected 1 to 65536"),
     "a length of text": ("define relation r { k string(5) key };", "1:23", "expected `string` alone"),
     "JSON in the key": ("define relation r { k json key };", "1:23", "have no order"),
+    "a history of nothing": ("define relation r with {", "1:24", "found `{`; expected `history`"),
+    "a history of no time": ("define relation r with history(0 days) { k date key };", "1:32", "expected 1 to 36500"),
+    "an unknown unit": ("define relation r with history(3 weeks) { k date key };", "1:34", "minutes, hours or days"),
+    "a history without a table": (
+        f"define relation {'r' * 41} with history {{ k date key }};",
+        "1:17",
+        "expected at most 40 letters, for a table of its history",
+    ),
+    "a plan of text": ("define relation r { k string key planned };", "1:34", "only a timestamp may be planned"),
     "a vector in the key": ("define relation r { k vector<int32, 2> key };", "1:23", "have no order"),
 }
 
 LAYOUTS = {
+    "the table of a history": (
+        schema(f'table "history_r", row size{{k}}:t, {CELLS}', GOOD.replace("r {", "r with history {")),
+        "2:15",
+        "the history of a relation has this table; found `history_r`",
+    ),
     "an unknown relation": ('define schema s for q on cells("main") {};', "1:21", "no such relation; found `q`"),
     "an unknown store": (schema(ROW, on='cels("main")'), "2:26", "no such store; found `cels`; expected `cells`"),
     "a store without a name": (schema(ROW, on='cells("")'), "2:32", 'expected a name, as in cells("main")'),

@@ -31,6 +31,16 @@ class DeclaredAttribute(msgspec.Struct, frozen=True):
     name: Word
     type: DeclaredType
     key: bool
+    planned: Word | None = None
+    """The word, where it stands behind the type."""
+
+
+class DeclaredHistory(msgspec.Struct, frozen=True):
+    """`with history`, `with history(90 days)`."""
+
+    at: str
+    number: Word | None = None
+    unit: Word | None = None
 
 
 class DeclaredRelation(msgspec.Struct, frozen=True):
@@ -38,6 +48,7 @@ class DeclaredRelation(msgspec.Struct, frozen=True):
 
     name: Word
     attributes: tuple[DeclaredAttribute, ...]
+    history: DeclaredHistory | None = None
 
 
 class Part(msgspec.Struct, frozen=True):

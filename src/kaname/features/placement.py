@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from kaname.errors import InvalidInput
+from kaname.features.history.recording import Recorder
 from kaname.features.layout import Layout, StoreName
 from kaname.features.types import Relation
 from kaname.storage.cells.types import CellStore
@@ -14,7 +15,7 @@ class Placement:
     """A relation with its layouts and their stores. Never changed, but replaced by another one as a whole: whoever
     plans or caches by a placement compares `generation` with that of the present one."""
 
-    __slots__ = ("generation", "layouts", "relation", "stores", "whole", "written")
+    __slots__ = ("generation", "layouts", "recorder", "relation", "stores", "whole", "written")
 
     def __init__(
         self,
@@ -32,6 +33,8 @@ class Placement:
         self.written = (*self.layouts, *filling)
         """Those that every write goes to, in this order."""
         self.stores = dict(stores)
+        self.recorder = None if relation.history is None else Recorder(relation, relation.history)
+        """What keeps every write, in the store of the first layout; None: the relation has no history."""
         self.generation = generation
         """Another one than that of any placement before, of this relation and of others, in this process."""
         self.whole = self.holding(relation.names)
@@ -59,3 +62,5 @@ class Placement:
             there = next((table.families for table in store.tables() if table.name == wanted.name), None)
             if there is None or not there.keys() >= wanted.families.keys():
                 store.define(wanted)
+        if self.recorder is not None:
+            self.recorder.define(self.stores[self.layouts[0].store])

@@ -16,7 +16,7 @@ from kaname.features.layout import Layout, StoreName
 from kaname.features.problems import Problems
 from kaname.features.relations import relation_of
 from kaname.features.syntax import parse
-from kaname.features.types import Relation
+from kaname.features.types import Relation, history_table
 
 Text: TypeAlias = Callable[[Path], tuple[str, str]]
 """How errors name a file, and its text; raises a KanameError with the place when it cannot be read."""
@@ -102,6 +102,8 @@ def _check_held(
 def _check_tables(found: Sequence[tuple[DeclaredLayout, Layout | None]], problems: Problems) -> None:
     """Rows of two layouts in one table could have one key."""
     first: dict[tuple[StoreName, str], Layout] = {}
+    layouts = [layout for _, layout in found if layout is not None and layout.relation.history is not None]
+    histories = {(layout.store, history_table(layout.relation.name)) for layout in layouts}
     for declared, layout in found:
         if layout is None:
             continue
@@ -110,3 +112,6 @@ def _check_tables(found: Sequence[tuple[DeclaredLayout, Layout | None]], problem
             taken = next(clause.says for clause in declared.clauses if clause.kind == "table")
             assert isinstance(taken, Word)
             problems.add("another schema has this table", taken.at, taken, f"not the table of `{other.name}`")
+    for declared, layout in found:
+        if layout is not None and (layout.store, layout.table) in histories:
+            problems.add("the history of a relation has this table", declared.name.at, layout.table, "another name")

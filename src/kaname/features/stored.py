@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TypeAlias
 
+from kaname.arrow import RecordBatch
 from kaname.clock import Clock
+from kaname.errors import InvalidInput
+from kaname.features.history.moments import At, known_at, micros
+from kaname.features.history.reading import Change, changes
+from kaname.features.history.recording import Kind
 from kaname.features.layout import Layout, StoreName
 from kaname.features.placement import Placement
 from kaname.features.ranges import Span
@@ -14,6 +20,7 @@ from kaname.features.types import Relation, Row
 from kaname.storage.cells.types import Cells, CellStore, Mutation, Put
 
 BATCH_BYTES = 4 * 1024 * 1024
+_END_US = 1 << 62
 
 _Made: TypeAlias = list[tuple[StoreName, list[Mutation]]]
 """What writes one row, by store."""
@@ -44,25 +51,28 @@ class StoredRelation:
         """Those that may be read."""
         return self.placement.layouts
 
-    def insert(self, rows: Iterable[Row]) -> int:
+    def insert(self, rows: Iterable[Row], *, at: At | None = None) -> int:
         """Write whole rows, over those with the same keys; returns how many, when they are durable.
 
         Raises InvalidInput with `rows[i].attribute` before anything is written. Rows of up to `BATCH_BYTES` are written
         in one batch; of two with one key the later one stays.
+
+        `at`: when they became known (see `history.moments`); None: now. Writes of one key come in this order, each at a
+        moment of its own: what is written with an earlier one than what is there is history, and changes no row.
         """
-        return self._write(list(rows), Layout.put)
+        return self._write("insert", list(rows), Layout.put, at)
 
-    def update(self, rows: Iterable[Row]) -> int:
+    def update(self, rows: Iterable[Row], *, at: At | None = None) -> int:
         """The same with only the attributes that each row names, where every layout can write them: see `patch`."""
-        return self._write(list(rows), Layout.patch)
+        return self._write("update", list(rows), Layout.patch, at)
 
-    def delete(self, keys: Iterable[Row]) -> None:
-        """Delete the rows with these keys, durably; what is not there is no error."""
+    def delete(self, keys: Iterable[Row], *, at: At | None = None) -> None:
+        """Delete the rows with these keys, durably; what is not there is no error. `at`: as `insert`."""
 
         def made(layout: Layout, key: Row, *, timestamp_us: int, number: int) -> list[Mutation]:
             return [layout.delete(key, timestamp_us=timestamp_us, number=number)]
 
-        self._write(list(keys), made)
+        self._write("delete", list(keys), made, at)
 
     def get(self, key: Row, attributes: Collection[str] | None = None) -> dict[str, object] | None:
         """The row with this key, or only some attributes of it; None: there is none."""
@@ -100,24 +110,66 @@ class StoredRelation:
         for row in store.scan(layout.table, span.start, span.stop, limit=limit, reverse=reverse):
             yield layout.decode(row.key, row.cells)
 
-    def _write(self, rows: Sequence[Row], made: Callable[..., list[Mutation]]) -> int:
+    def changes(self, start: datetime | None = None, stop: datetime | None = None) -> Iterator[Change]:
+        """The recorded writes that became known at `start` or later, before `stop`, in the order of these moments.
+
+        Raises InvalidInput for a relation without history.
+        """
+        placement = self.placement
+        if placement.recorder is None:
+            raise InvalidInput(
+                "the writes of this relation are not kept",
+                where=placement.relation.name,
+                expected="`define relation … with history` in the schema",
+            )
+        bounds = (0 if start is None else micros(start), _END_US if stop is None else micros(stop))
+        return changes(placement.recorder, placement.stores[placement.layouts[0].store], *bounds)
+
+    def history(self, start: datetime | None = None, stop: datetime | None = None) -> Iterator[RecordBatch]:
+        """The same as Arrow batches; see `history.exporting`. Raises MissingDependency, too."""
+        from kaname.features.history.exporting import batches  # what Arrow needs, which few processes do
+
+        return batches(self.changes(start, stop), self.relation.attributes)
+
+    def _write(self, kind: Kind, rows: Sequence[Row], made: Callable[..., list[Mutation]], at: At | None) -> int:
         """All rows are made before the first is written; each has a time of its own, in their order."""
-        placement, first_us = self.placement, self._times(len(rows))
-        ready: list[_Made] = [
-            [(layout.store, made(layout, row, timestamp_us=first_us + i, number=i)) for layout in placement.written]
-            for i, row in enumerate(rows)
-        ]
+        placement = self.placement
+        times = self._times(placement, rows, at)
+        recorder, first = placement.recorder, placement.layouts[0].store
+        ready: list[_Made] = []
+        for i, row in enumerate(rows):
+            us = times[i]
+            parts = [(layout.store, made(layout, row, timestamp_us=us, number=i)) for layout in placement.written]
+            if recorder is not None:
+                parts.append((first, [recorder.keep(kind, row, us)]))
+            ready.append(parts)
+        if at is not None:
+            ready = [ready[i] for i in sorted(range(len(rows)), key=times.__getitem__)]
         for batch in _batches(ready):
             for store, mutations in batch.items():
                 placement.stores[store].write(mutations)
         return len(rows)
 
-    def _times(self, count: int) -> int:
-        """The first of so many microseconds that no earlier write of this object has had."""
+    def _times(self, placement: Placement, rows: Sequence[Row], at: At | None) -> Sequence[int]:
+        """Of each row the microsecond of its cells: without `at` one that no earlier write of this object has had."""
+        now_us, count = self._clock.time_ns() // 1000, len(rows)
+        if at is not None:
+            return _told_apart(placement.layouts[0], rows, known_at(placement.relation, rows, at, now_us))
         with self._lock:
-            first = max(self._clock.time_ns() // 1000, self._last_us + 1)
+            first = max(now_us, self._last_us + 1)
             self._last_us = first + count
-            return first
+            return range(first, first + count)
+
+
+def _told_apart(layout: Layout, rows: Sequence[Row], times: list[int]) -> list[int]:
+    """Of two rows with one key and one moment the later one comes a microsecond later."""
+    last: dict[bytes, tuple[int, int]] = {}
+    for i, row in enumerate(rows):
+        key, said = layout.key(row, number=i), times[i]
+        before, given = last.get(key, (None, said))
+        times[i] = given + 1 if before == said else said
+        last[key] = (said, times[i])
+    return times
 
 
 def _read(

@@ -14,6 +14,7 @@ from kaname.errors import InvalidInput
 from kaname.features.declared import (
     Clause,
     DeclaredAttribute,
+    DeclaredHistory,
     DeclaredLayout,
     DeclaredRelation,
     DeclaredType,
@@ -106,11 +107,17 @@ class _Definitions(Transformer[Token, object]):
     def start(self, *definitions: Definition) -> list[Definition]:
         return list(definitions)
 
-    def relation(self, name: Token, *attributes: DeclaredAttribute) -> DeclaredRelation:
-        return DeclaredRelation(self._word(name), attributes)
+    def relation(self, name: Token, *said: DeclaredHistory | DeclaredAttribute) -> DeclaredRelation:
+        history = next((each for each in said if isinstance(each, DeclaredHistory)), None)
+        attributes = tuple(each for each in said if isinstance(each, DeclaredAttribute))
+        return DeclaredRelation(self._word(name), attributes, history)
 
-    def attribute(self, name: Token, of: DeclaredType, key: Token | None = None) -> DeclaredAttribute:
-        return DeclaredAttribute(self._word(name), of, key is not None)
+    def history(self, word: Token, *kept: Token) -> DeclaredHistory:
+        return DeclaredHistory(self._at(word), *self._words(kept))
+
+    def attribute(self, name: Token, of: DeclaredType, *marks: Token) -> DeclaredAttribute:
+        words = {mark.type: self._word(mark) for mark in marks}
+        return DeclaredAttribute(self._word(name), of, "KEY" in words, words.get("PLANNED"))
 
     def simple_type(self, name: Token) -> DeclaredType:
         return DeclaredType(self._word(name))

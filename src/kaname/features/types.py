@@ -37,6 +37,15 @@ class Attribute(msgspec.Struct, frozen=True):
     name: str
     type: Type
     key: bool = False
+    planned: bool = False
+    """Of a timestamp: it may lie ahead of the moment at which its row becomes known."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """That every write of a relation is kept."""
+
+    keep_s: float | None = None
+    """For so long after it became known; None: for ever."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -45,6 +54,7 @@ class Relation(msgspec.Struct, frozen=True):
     name: str
     attributes: tuple[Attribute, ...]
     """In the order of the file."""
+    history: History | None = None
 
     @property
     def key(self) -> tuple[Attribute, ...]:
@@ -55,3 +65,8 @@ class Relation(msgspec.Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         """The names of all attributes."""
         return tuple(attribute.name for attribute in self.attributes)
+
+
+def history_table(relation: str) -> str:
+    """The table of cells that holds the history of a relation, in the store of its first layout."""
+    return f"history_{relation}"
