@@ -21,9 +21,10 @@ import numpy as np
 
 from kaname.call import Answer, Call, Outcome, Outputs, Principal, Target
 from kaname.clock import SystemClock
-from kaname.predictions.encoding import Source, encode
+from kaname.predictions.encoding import encode
 from kaname.predictions.items import Item, item_of
 from kaname.predictions.recorder import Recorder
+from kaname.predictions.source import Source
 from kaname.settings import Recording
 from kaname.signature import Feature, OutputSpec, Signature
 from kaname.storage.events.lmdb.writer import LmdbWriter

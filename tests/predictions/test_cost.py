@@ -9,9 +9,10 @@ import pytest
 
 from kaname.call import Answer
 from kaname.clock import SystemClock
-from kaname.predictions.encoding import Source, encode
+from kaname.predictions.encoding import encode
 from kaname.predictions.items import Item, item_of
 from kaname.predictions.recorder import Recorder
+from kaname.predictions.source import Source
 from kaname.settings import Recording
 from kaname.storage.events.lmdb.writer import LmdbWriter
 from tests.predictions.traffic import FLOWERS, TARGET, flower_run, table_call

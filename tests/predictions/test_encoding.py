@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from kaname.call import Answer, Call, Outcome, Outputs, Row
 from kaname.errors import CorruptData, InvalidInput, ModelFailed, RateLimited
 from kaname.predictions.decoding import decode, without
-from kaname.predictions.encoding import BLOCK_BYTES, Source, encode
+from kaname.predictions.encoding import BLOCK_BYTES, encode
 from kaname.predictions.items import Item, item_of
+from kaname.predictions.source import Source
 from kaname.predictions.types import Digest, Prediction, RecordedError
 from kaname.settings import Recording
 from kaname.signature import Feature, Signature

@@ -7,31 +7,40 @@ Whatever does not fit that form (errors, large tensors, odd shapes) is written r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, repeat
-from operator import is_, sub
-from typing import Any, NamedTuple
+from itertools import chain
+from operator import sub
+from typing import Any, NamedTuple, TypeVar
 
 import blake3
 import msgspec
 import numpy as np
 
-from kaname.call import Outputs, Row, Target
+from kaname.call import Outputs, Row
 from kaname.errors import KanameError
-from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Numbers, Packed, Whole
-from kaname.predictions.items import Item
+from kaname.predictions.building import (
+    number_columns,
+    output_columns,
+    picker,
+    table_columns,
+    tensor_columns,
+    there,
+    value,
+)
+from kaname.predictions.columns import FORMAT, Body, Cells, Column, Each, Hashed, Whole
+from kaname.predictions.items import Item, RunItems
+from kaname.predictions.source import Source
 from kaname.predictions.types import RecordedError
-from kaname.settings import Recording
-from kaname.signature import Feature, Signature
-from kaname.tensors import Tensor, binary_view, datatype_of
+from kaname.tensors import Tensor
 
 BLOCK_BYTES = 1024 * 1024
 """Larger blocks are split: the log wants pages that lie side by side."""
 BLOCK_EVENTS = 2048
 """More requests make several blocks, so that the thread leaves the interpreter to the event loop in between."""
-LIST_ELEMENTS = 64
-"""Outputs with at most this many elements per row are kept as values, larger ones in binary form."""
+
+
+T = TypeVar("T")
 
 
 class Encoded(NamedTuple):
@@ -41,38 +50,6 @@ class Encoded(NamedTuple):
     first_us: int
     last_us: int
     value: bytes
-
-
-class Source:
-    """What the encoder knows of a version and of what its owner wants recorded; built once."""
-
-    __slots__ = (
-        "batched", "cells_rows", "feature_names", "input_names", "max_bytes", "output_names",
-        "redact", "target", "text_columns", "whole",
-    )  # fmt: skip
-
-    def __init__(self, target: Target, signature: Signature, recording: Recording) -> None:
-        self.target = target
-        self.feature_names = tuple(name for name, _ in signature.columns)
-        self.input_names = tuple(spec.name for spec in signature.inputs)
-        self.output_names = tuple(spec.name for spec in signature.outputs)
-        self.redact = frozenset(recording.redact) | self._implied(signature, recording.redact)
-        self.max_bytes = recording.max_bytes
-        self.cells_rows = max(1, recording.max_bytes // 8)
-        self.text_columns = tuple(i for i, f in enumerate(signature.features) if f.datatype == "BYTES")
-        self.whole = tuple(_is_whole(feature) for feature in signature.features) or (False,) * len(self.feature_names)
-        self.batched = signature.batched
-
-    @staticmethod
-    def _implied(signature: Signature, redact: Iterable[str]) -> frozenset[str]:
-        """A tensor that holds a redacted feature is redacted too, and the features of a redacted tensor."""
-        if signature.layout != "matrix" and not signature.plain_matrix:
-            return frozenset()
-        names = frozenset(name for name, _ in signature.columns)
-        tensor = signature.inputs[0].name
-        if tensor in redact:
-            return names
-        return frozenset({tensor}) if names & frozenset(redact) else frozenset()
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -91,6 +68,64 @@ def encode(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]
     except _MISFITS:
         return _encode_sorted(source, items, wall_ns)
     return _split(source, items, wall_ns, block)
+
+
+def encode_runs(source: Source, runs: Sequence[RunItems], wall_ns: int) -> list[Encoded]:
+    """The calls of whole runs likewise, without a look at each where they fit columns."""
+    blocks: list[Encoded] = []
+    for part in _parts(runs):
+        try:
+            block = _encode_runs(source, part, wall_ns)
+        except _MISFITS:
+            block = None
+        if block is not None and len(block.value) <= BLOCK_BYTES:
+            blocks.append(block)
+        else:
+            blocks += encode(source, [item for run in part for item in run.items()], wall_ns)
+    return blocks
+
+
+def _parts(runs: Sequence[RunItems]) -> Iterator[list[RunItems]]:
+    """Runs together, of at most `BLOCK_EVENTS` calls or of one run."""
+    part: list[RunItems] = []
+    events = 0
+    for run in runs:
+        events += len(run.ids)
+        if part and events > BLOCK_EVENTS:
+            yield part
+            part, events = [], len(run.ids)
+        part.append(run)
+    if part:
+        yield part
+
+
+def _encode_runs(source: Source, parts: Sequence[RunItems], wall_ns: int) -> Encoded:
+    """Columns over all calls of the runs; raises one of several errors when something does not fit."""
+    all_ids, all_started, all_ended, all_rows, all_keys, tables, tensors, runs = zip(*parts, strict=True)
+    rows = _joined(all_rows)
+
+    def pick(of: Callable[[Outputs], Tensor | None]) -> Tensor:
+        return np.concatenate([there(of(run)) for run in runs])
+
+    if any(run.cached or len(run.tensors[0]) != sum(own) for run, own in zip(runs, all_rows, strict=True)):
+        raise ValueError("answers of a cache, or outputs that are not one row for each that was asked")
+    outputs = output_columns(source, runs, pick, chain.from_iterable(map(RunItems.slices, parts)))
+    most = max(rows)
+    if runs[0].cells is not None:
+        names, inputs = source.feature_names, number_columns(source, pick(lambda run: run.cells), most)
+    elif tables[0][0] is not None:
+        names, inputs = source.feature_names, table_columns(source, _joined(tables), most)
+    else:
+        names, inputs = source.input_names, tensor_columns(source, _joined(tensors), rows)
+    started = _joined(all_started)
+    return _finish(
+        source, names, _joined(all_ids), [at + wall_ns for at in started], list(map(sub, _joined(all_ended), started)),
+        _joined(all_keys), rows if most > 1 else (), inputs, outputs, {}, [],
+    )  # fmt: skip
+
+
+def _joined(lists: Iterable[list[T]]) -> list[T]:
+    return list(chain.from_iterable(lists))
 
 
 def _encode_sorted(source: Source, items: Sequence[Item], wall_ns: int) -> list[Encoded]:
@@ -147,14 +182,14 @@ def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Enco
     if set(map(type, runs)) != {Outputs}:
         raise TypeError("an error among the answers")
     most = max(rows)
-    pick = _picker(rows, runs, starts, stops)
+    pick = picker(rows, runs, starts, stops)
     if runs[0].cells is not None:
-        names, inputs = source.feature_names, _number_columns(source, pick(lambda run: run.cells), most)
+        names, inputs = source.feature_names, number_columns(source, pick(lambda run: run.cells), most)
     elif tables[0] is not None:
-        names, inputs = source.feature_names, _table_columns(source, tables, most)
+        names, inputs = source.feature_names, table_columns(source, tables, most)
     else:
-        names, inputs = source.input_names, _tensor_columns(source, tensors, rows)
-    outputs = _output_columns(source, runs, starts, stops, pick)
+        names, inputs = source.input_names, tensor_columns(source, tensors, rows)
+    outputs = output_columns(source, runs, pick, zip(runs, starts, stops, strict=True))
     return _finish(
         source, names, ids, [at + wall_ns for at in started], list(map(sub, ended, started)), keys,
         rows if most > 1 else (), inputs, outputs, {}, _cached(runs),
@@ -190,107 +225,6 @@ def _cached(found: Sequence[Outputs | KanameError]) -> list[int]:
     return [i for i, run in enumerate(found) if type(run) is Outputs and run.cached]
 
 
-def _table_columns(source: Source, tables: Sequence[Any], most: int) -> list[Column | None]:
-    """One column of cells per feature."""
-    if most > source.cells_rows:
-        raise ValueError("a table is too large to be kept as values")
-    rows = [table[0] for table in tables] if most == 1 else chain.from_iterable(tables)
-    columns = list(zip(*rows, strict=True))
-    if len(columns) != len(source.feature_names):
-        raise ValueError("the width of the table is not that of the signature")
-    for position in source.text_columns:
-        if sum(len(cell) for cell in columns[position] if cell is not None) > source.max_bytes:
-            raise ValueError("a text column may be too large")
-    redact = source.redact
-    if not redact:
-        return [Cells(column) for column in columns]
-    return [
-        None if name in redact else Cells(column) for name, column in zip(source.feature_names, columns, strict=True)
-    ]
-
-
-def _tensor_columns(source: Source, tensors: Sequence[Any], rows: Sequence[int]) -> list[Column | None]:
-    """One packed column per input whose tensors agree in datatype and row shape, else one value per request."""
-    if not source.batched:
-        raise ValueError("requests that are not rows are kept one by one")
-    columns: list[Column | None] = []
-    for name, arrays in zip(source.input_names, zip(*tensors, strict=True), strict=True):
-        columns.append(None if name in source.redact else _input_column(source, arrays, rows))
-    return columns
-
-
-def _input_column(source: Source, arrays: Sequence[Tensor], rows: Sequence[int]) -> Column:
-    first = arrays[0]
-    dtype, row_shape = first.dtype, first.shape[1:]
-    packable = dtype.hasobject is False and dtype.kind not in "SU"
-    most = source.max_bytes
-    for array, count in zip(arrays, rows, strict=True):
-        if array.dtype is not dtype or array.shape[1:] != row_shape or array.nbytes > most or len(array) != count:
-            packable = False
-            break
-    if packable:
-        return Packed(datatype_of(dtype), row_shape, b"".join([array.tobytes() for array in arrays]))
-    return Each([_value(source, array) for array in arrays])
-
-
-def _output_columns(
-    source: Source, runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None], pick: Pick
-) -> list[Column | None]:
-    """One column per output."""
-    if not source.batched:
-        raise ValueError("outputs that are not rows are kept one by one")
-    distinct = dict.fromkeys(runs)
-    columns: list[Column | None] = []
-    for position, name in enumerate(source.output_names):
-        if name in source.redact:
-            columns.append(None)
-            continue
-        arrays = [run.tensors[position] for run in distinct]
-        if any(array.dtype.hasobject or array.size > LIST_ELEMENTS * len(array) for array in arrays):
-            own = zip(runs, starts, stops, strict=True)
-            columns.append(Each([_value(source, run.tensors[position][at:end]) for run, at, end in own]))
-        else:
-            column = pick(partial(_output_of, position))
-            columns.append(Packed(datatype_of(column.dtype), column.shape[1:], column.tobytes()))
-    return columns
-
-
-def _output_of(position: int, run: Outputs) -> Tensor:
-    return run.tensors[position]
-
-
-Pick = Callable[[Callable[[Outputs], Tensor | None]], Tensor]
-"""Takes an array of each run and puts the rows of all requests together, in the order of the requests."""
-
-
-def _picker(rows: Sequence[int], runs: Sequence[Outputs], starts: Sequence[int], stops: Sequence[int | None]) -> Pick:
-    """Whole runs in their order, as nearly all blocks have them, are put together without looking at each request."""
-    distinct = list(dict.fromkeys(runs))
-    sizes = [len(run.tensors[0]) for run in distinct]
-    if sum(sizes) == len(runs) == sum(rows) and list(starts) == list(chain.from_iterable(map(range, sizes))):
-        expected = chain.from_iterable(map(repeat, distinct, sizes))
-        if all(map(is_, runs, expected)):
-            return lambda of: np.concatenate([_there(of(run)) for run in distinct])
-    own = list(zip(runs, starts, stops, strict=True))
-    return lambda of: np.concatenate([_there(of(run))[at:end] for run, at, end in own])
-
-
-def _there(array: Tensor | None) -> Tensor:
-    if array is None:
-        raise ValueError("a run without cells among others")
-    return array
-
-
-def _number_columns(source: Source, cells: Tensor, most: int) -> list[Column | None]:
-    """One column of numbers per feature."""
-    if most > source.cells_rows:
-        raise ValueError("a table is too large to be kept as values")
-    if cells.shape[1] != len(source.feature_names):
-        raise ValueError("the width of the table is not that of the signature")
-    columns = zip(source.feature_names, source.whole, cells.T, strict=True)
-    return [None if name in source.redact else Numbers(column.tobytes(), whole) for name, whole, column in columns]
-
-
 # --- one by one -----------------------------------------------------------------------------------------
 
 
@@ -320,10 +254,6 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
         source, names, [text(request_id) for request_id in ids], [at + wall_ns for at in started],
         list(map(sub, ended, started)), keys, rows, inputs, outputs, errors, _cached(found),
     )  # fmt: skip
-
-
-def _is_whole(feature: Feature) -> bool:
-    return feature.categories is None and not feature.datatype.startswith("FP")
 
 
 def as_cell(number: float, whole: bool) -> float | int | None:
@@ -359,7 +289,7 @@ def _input(
     if tensors is not None and name in source.input_names:
         position = source.input_names.index(name)
         if position < len(tensors):
-            return _value(source, tensors[position])
+            return value(source, tensors[position])
     return None
 
 
@@ -369,7 +299,7 @@ def _output(
     if not isinstance(found, Outputs):
         return None
     tensor = found.tensors[position]
-    return _value(source, tensor if stop is None or not source.batched else tensor[start:stop])
+    return value(source, tensor if stop is None or not source.batched else tensor[start:stop])
 
 
 def _cells(source: Source, values: list[Any]) -> Cells | Hashed:
@@ -377,11 +307,3 @@ def _cells(source: Source, values: list[Any]) -> Cells | Hashed:
     if len(packed) <= max(source.max_bytes, 9 * source.cells_rows + 5):
         return Cells(values)
     return Hashed(blake3.blake3(packed).hexdigest(), "CELLS", (len(values),))
-
-
-def _value(source: Source, tensor: Tensor) -> Whole | Hashed:
-    datatype = datatype_of(tensor.dtype) if tensor.dtype.kind != "O" else "BYTES"
-    raw = binary_view(tensor)
-    if len(raw) > source.max_bytes:
-        return Hashed(blake3.blake3(raw).hexdigest(), datatype, tensor.shape)
-    return Whole(datatype, tensor.shape, bytes(raw))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from kaname.call import Answer, Call, Outcome, Outputs, Row
 from kaname.errors import KanameError
@@ -31,15 +32,46 @@ def item_of(call: Call, outcome: Outcome, ended_ns: int) -> Item:
     )  # fmt: skip
 
 
-def run_items(calls: Sequence[Call], run: Outputs) -> list[Item]:
-    """The same of all calls that one run answered, in the order of their rows."""
-    items: list[Item] = []
-    start, celled = 0, run.cells is not None
-    for call in calls:
-        stop = start + call.rows
-        items.append((
-            call.request_id, call.started_ns, call.ended_ns, call.rows, call.principal.key_id,
-            None if celled else call.table, call.tensors, run, start, stop,
-        ))  # fmt: skip
-        start = stop
-    return items
+class RunItems(NamedTuple):
+    """The same of all calls that one run answered, in the order of its rows: a column each, which costs a tenth of as
+    many tuples to make, and most of what is written is columns too."""
+
+    ids: list[str]
+    started: list[int]
+    ended: list[int]
+    rows: list[int]
+    keys: list[str]
+    tables: list[Sequence[Row] | None] | None
+    """None where the run has its cells."""
+    tensors: list[tuple[Tensor, ...] | None] | None
+    """Likewise."""
+    run: Outputs
+
+    def slices(self) -> Iterator[tuple[Outputs, int, int]]:
+        """The rows of each call in the outputs of the run."""
+        stop = 0
+        for rows in self.rows:
+            start, stop = stop, stop + rows
+            yield self.run, start, stop
+
+    def items(self) -> list[Item]:
+        """One by one."""
+        tables = self.tables or [None] * len(self.ids)
+        tensors = self.tensors or [None] * len(self.ids)
+        each = zip(self.ids, self.started, self.ended, self.rows, self.keys, tables, tensors, strict=True)
+        return [(*item, *of_run) for item, of_run in zip(each, self.slices(), strict=True)]
+
+
+def run_items(calls: Sequence[Call], run: Outputs) -> RunItems:
+    """What is kept of the calls that `run` answered."""
+    celled = run.cells is not None
+    return RunItems(
+        [call.request_id for call in calls],
+        [call.started_ns for call in calls],
+        [call.ended_ns for call in calls],
+        [call.rows for call in calls],
+        [call.principal.key_id for call in calls],
+        None if celled else [call.table for call in calls],
+        None if celled else [call.tensors for call in calls],
+        run,
+    )

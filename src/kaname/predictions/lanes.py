@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from kaname.call import Call, Handler, Observer, Outcome, Outputs, Together
 from kaname.clock import Clock
 from kaname.errors import Overloaded
-from kaname.predictions.encoding import Source
-from kaname.predictions.items import Item, item_of, run_items
+from kaname.predictions.items import Item, RunItems, item_of, run_items
+from kaname.predictions.source import Source
 from kaname.settings import Recording
 from kaname.signature import Signature
 from kaname.tensors import Tensor
@@ -77,30 +77,32 @@ Waiting = deque["Lane"]
 class Lane:
     """The events of one version that wait for the thread, and under `block` the calls that wait for them."""
 
-    __slots__ = ("blocking", "handler", "held", "pending", "source", "waiting")
+    __slots__ = ("blocking", "handler", "held", "pending", "runs", "source", "waiting")
 
     def __init__(self, source: Source, waiting: Waiting, *, blocking: bool) -> None:
         self.source = source
         self.waiting = waiting
         self.blocking = blocking
         self.pending: list[Item] = []
+        self.runs: list[RunItems] = []
         self.held: list[Held] = []
         """One for each of `pending`, and there before it."""
         self.handler: weakref.ref[Handler] | None = None
         """Dead when no snapshot uses the lane any more."""
 
-    def take(self) -> tuple[list[Item], list[Held]]:
+    def take(self) -> tuple[list[Item], list[RunItems], list[Held]]:
         """Everything that waits; safe beside appends of the loop, each of which is one step. What came too late to be
         taken lets the lane wait again: for the loop it was not the first."""
-        taken = self.pending[:]
+        taken, runs = self.pending[:], self.runs[:]
         del self.pending[: len(taken)]
-        if self.pending:
+        del self.runs[: len(runs)]
+        if self.pending or self.runs:
             self.waiting.append(self)
         if not self.blocking:
-            return taken, []
+            return taken, runs, []
         held = self.held[: len(taken)]
         del self.held[: len(taken)]
-        return taken, held
+        return taken, runs, held
 
 
 def observer_of(
@@ -166,19 +168,20 @@ def _recording(
 
 def _recording_runs(lane: Lane, per_row: int, buffer: Buffer, counts: Counts, wake: Callable[[], None]) -> Together:
     """The same for all calls of a run at a time."""
-    pending, limit, row_bytes = lane.pending, buffer.limit, CALL_BYTES + per_row
-    waiting = lane.waiting
+    runs, limit, waiting = lane.runs, buffer.limit, lane.waiting
 
     def together(calls: Sequence[Call], run: Outputs) -> None:
         queued = buffer.queued
         if queued - buffer.written >= limit:
             counts.dropped += len(calls)
             return
-        for call in calls:
-            queued += row_bytes if call.rows == 1 and call.tensors is None else _size_of(call, per_row)
+        kept = run_items(calls, run)
+        queued += CALL_BYTES * len(calls) + per_row * sum(kept.rows)
+        if kept.tensors is not None:
+            queued += sum(_tensor_bytes(tensors) for tensors in kept.tensors if tensors is not None)
         buffer.queued = queued
-        pending.extend(run_items(calls, run))
-        if len(pending) == len(calls):
+        runs.append(kept)
+        if len(runs) == 1:
             waiting.append(lane)
         if buffer.asleep:
             wake()

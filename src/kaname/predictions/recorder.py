@@ -19,9 +19,10 @@ import structlog
 from kaname.call import Call, Observer, Outcome, Target
 from kaname.clock import Clock
 from kaname.errors import Unavailable
-from kaname.predictions.encoding import Encoded, Source, encode
-from kaname.predictions.items import Item
+from kaname.predictions.encoding import Encoded, encode, encode_runs
+from kaname.predictions.items import Item, RunItems
 from kaname.predictions.lanes import NOT_RECORDED, Buffer, Counts, Held, Lane, Waiting, observer_of
+from kaname.predictions.source import Source
 from kaname.predictions.types import TOPIC
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -148,12 +149,11 @@ class Recorder:
         held: list[Held] = []
         for _ in range(len(self._waiting)):
             lane = self._waiting.popleft()
-            taken, waiting = lane.take()
-            if taken:
-                for block in self._encode(lane, taken):
-                    events += block.events
-                    size += len(block.value)
-                held += waiting
+            taken, runs, waiting = lane.take()
+            for block in self._encode(lane, taken, runs):
+                events += block.events
+                size += len(block.value)
+            held += waiting
         if events:
             self._held = held
             self._commit(events, size)
@@ -162,16 +162,20 @@ class Recorder:
             self._on_loop(partial(_fail, held))
         self._buffer.written = queued
 
-    def _encode(self, lane: Lane, items: list[Item]) -> list[Encoded]:
+    def _encode(self, lane: Lane, items: list[Item], runs: list[RunItems]) -> list[Encoded]:
         """Encode and stage; what cannot be is counted as lost and said, and keeps nobody waiting."""
         model = lane.source.target.model
         try:
-            blocks = encode(lane.source, items, self._clock.time_ns() - self._clock.monotonic_ns())
+            wall_ns = self._clock.time_ns() - self._clock.monotonic_ns()
+            blocks = encode_runs(lane.source, runs, wall_ns) if runs else []
+            if items:
+                blocks += encode(lane.source, items, wall_ns)
             for block in blocks:
                 self._writer.append_block(TOPIC, model, *block)
         except Exception:  # noqa: BLE001  (the thread must live)
-            self.counts.lost += len(items)
-            _log.exception("predictions could not be encoded", model=model, events=len(items))
+            events = len(items) + sum(len(run.ids) for run in runs)
+            self.counts.lost += events
+            _log.exception("predictions could not be encoded", model=model, events=events)
             return []
         return blocks
 
