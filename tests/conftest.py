@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.cassandra_servers import cassandra  # noqa: F401  (a fixture)
 from tests.databases import create, mariadb, postgres, url  # noqa: F401  (fixtures)
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the real servers that tests start themselves, from Debian's packages; none of them is left running.
+# Installs the real servers that tests start themselves, from Debian's packages, and what fetches the others; none of
+# them is left running.
 set -eu
 missing=""
 need() { # a program, where it may be, the package that brings it
@@ -12,6 +13,8 @@ need prometheus '/usr/bin/prometheus' prometheus
 need promtool '/usr/bin/promtool' prometheus
 need node '/usr/bin/node' nodejs
 need npm '/usr/bin/npm' npm
+need java '/usr/bin/java' default-jre-headless
+need mvn '/usr/bin/mvn' maven
 [ -n "$missing" ] || exit 0
 
 echo "missing:$missing"

@@ -18,7 +18,6 @@ from kaname.access.tenants import Tenants
 from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
-from kaname.errors import InvalidInput
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features
 from kaname.inference.residency import artefact_file
@@ -47,7 +46,7 @@ from kaname.serving.workers.board import running_board
 from kaname.settings import RemoteSettings
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.blobs.opening import folder_artefacts, open_artefacts
-from kaname.storage.cells.lmdb.store import LmdbCells
+from kaname.storage.cells.opening import cell_settings, open_cells
 from kaname.storage.cells.types import CellStore
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
@@ -186,13 +185,10 @@ class Stores:
         return load(self.project.root, schemas, Files(self.project.root).examined)
 
     def _cells(self, store: StoreName) -> CellStore:
-        """The embedded store of that name."""
-        if store.kind != "cells":
-            shown = f'{store.kind}("{store.name}")'
-            raise InvalidInput(
-                "rows are kept in embedded stores only", where="store", found=shown, expected='cells("…")'
-            )
-        return LmdbCells(_folder(_folder(self.project.data / "cells") / store.name), self.clock)
+        settings = cell_settings(self.project.settings.cells, store.kind, store.name)
+        if settings.ca_file is not None:
+            settings = msgspec.structs.replace(settings, ca_file=str(self.project.root / settings.ca_file))
+        return open_cells(settings, self.project.data / "cells" / store.name, self.clock)
 
     def _erase(self, subject: Subject) -> int:
         gone = erase_everywhere(subject, self.events, self.log, self.writer)

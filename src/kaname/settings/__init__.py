@@ -23,6 +23,7 @@ from kaname.settings.access import (
     TenantSettings,
     TokenIssuer,
 )
+from kaname.settings.cells import CellsName, CellsSettings
 from kaname.settings.models import Caching, Limits, ModelConfig, OverloadAnswer, Recording, RecordPolicy
 from kaname.settings.remotes import RemoteName, RemoteSettings
 from kaname.settings.server import ServerSettings, TlsSettings
@@ -46,6 +47,8 @@ __all__ = [
     "BatchSettings",
     "Bytes",
     "Caching",
+    "CellsName",
+    "CellsSettings",
     "ClientCertificate",
     "Count",
     "DatabaseSettings",
@@ -155,6 +158,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Tenants by name, each with `rate_rows_per_s`, `burst_rows`, `rows_per_day`."""
     remotes: dict[RemoteName, RemoteSettings] = {}
     """Servers that remote models ask, by any name, each with `url`, `header`, `value` or `value_file`, `ca_file`."""
+    cells: dict[CellsName, CellsSettings] = {}
+    """Stores of cells by the names that schemas say, each with `kind`, `addresses`, …; others are embedded."""
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()

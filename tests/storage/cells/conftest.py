@@ -14,6 +14,7 @@ from kaname.clock import SystemClock
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.memory import MemoryCells
 from kaname.storage.cells.types import CellStore
+from tests.cassandra_servers import Cassandra
 
 Started = subprocess.Popen[str]
 Start = Callable[..., Started]
@@ -61,11 +62,22 @@ def opened(kind: str, request: pytest.FixtureRequest) -> CellStore:
         return MemoryCells(SystemClock())
     if kind == "lmdb":
         return LmdbCells(request.getfixturevalue("tmp_path_factory").mktemp("cells"), SystemClock())
+    if kind == "cassandra":
+        cassandra: Cassandra = request.getfixturevalue("cassandra")
+        return cassandra.open()
     assert kind == "lmdb owned by another process"
     return LmdbCells(request.getfixturevalue("owned"), SystemClock())
 
 
-@pytest.fixture(scope="package", params=["memory", "lmdb", "lmdb owned by another process"])
+KINDS = [
+    "memory",
+    "lmdb",
+    "lmdb owned by another process",
+    pytest.param("cassandra", marks=pytest.mark.services),
+]
+
+
+@pytest.fixture(scope="package", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[CellStore]:
     """A store of each kind; tests share it, and have rows of their own."""
     made = opened(request.param, request)

@@ -1,0 +1,218 @@
+"""The one module that knows the driver: connections, prepared statements, what is tried again, errors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
+
+from kaname.errors import DeadlineExceeded, KanameError, MissingDependency, NotFound, Unavailable
+from kaname.secret import Secret
+
+try:
+    import cassandra
+    from cassandra import ConsistencyLevel, WriteType
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+    from cassandra.policies import (
+        ConstantReconnectionPolicy,
+        ConstantSpeculativeExecutionPolicy,
+        DCAwareRoundRobinPolicy,
+        RetryPolicy,
+        TokenAwarePolicy,
+    )
+    from cassandra.query import BatchStatement, BatchType, tuple_factory
+except ImportError as error:
+    raise MissingDependency.of("cassandra-driver", "cassandra", "cells in Cassandra") from error
+
+RETRIES = 2
+"""How often a statement is sent to a further node after one has failed it."""
+HEARTBEAT_S = 2.0
+"""How often an idle connection is tried, how long it may take to answer, and how long to wait before another try."""
+
+for _name in ("cassandra.cluster", "cassandra.pool", "cassandra.connection"):
+    logging.getLogger(_name).setLevel(logging.ERROR)  # what a caller should know, the caller is told
+
+
+class Nodes(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a cluster is, and how it is asked."""
+
+    addresses: tuple[tuple[str, int], ...]
+    """Host and port of nodes to begin with; they name the others."""
+    datacenter: str | None = None
+    """Whose nodes are asked; None: that of the first host that answers."""
+    consistency: str = "local_quorum"
+    timeout_s: float = 2.0
+    """Longest wait for the answer to one statement, with all that is tried again."""
+    hedge_s: float = 0.1
+    """Another node is asked as well when one has not answered so long; 0: never."""
+    user: str | None = None
+    password: Secret | None = None
+    ca_file: str | None = None
+    """Authorities that vouch for the nodes, with TLS; None: without TLS."""
+
+
+class Answer(Protocol):
+    """A statement on its way."""
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """Its rows, when they are there. Raises NotFound, Unavailable, DeadlineExceeded."""
+
+
+class Statement(NamedTuple):
+    """A prepared statement with its values."""
+
+    prepared: object
+    values: Sequence[object]
+
+
+class _Again(RetryPolicy):  # type: ignore[misc]  # the driver has no types
+    """Whatever is idempotent goes to the next node, a few times; nothing else does."""
+
+    def on_read_timeout(self, query: object, *of: object, retry_num: int, **_: object) -> tuple[int, None]:
+        return self._next(retry_num)
+
+    def on_write_timeout(
+        self, query: object, consistency: int, write_type: int, *of: object, retry_num: int, **_: object
+    ) -> tuple[int, None]:
+        return self._next(retry_num) if write_type != WriteType.CAS else (self.RETHROW, None)
+
+    def on_unavailable(self, query: object, *of: object, retry_num: int, **_: object) -> tuple[int, None]:
+        return self._next(retry_num)
+
+    def on_request_error(self, query: object, consistency: int, error: Exception, retry_num: int) -> tuple[int, None]:
+        return self._next(retry_num) if getattr(query, "is_idempotent", False) else (self.RETHROW, None)
+
+    def _next(self, tried: int) -> tuple[int, None]:
+        return (self.RETRY_NEXT_HOST if tried < RETRIES else self.RETHROW), None
+
+
+class _Sent:
+    """An `Answer` of the driver."""
+
+    def __init__(self, future: object, where: str) -> None:
+        self._future = future
+        self._where = where
+
+    def rows(self) -> list[tuple[object, ...]]:
+        with telling(self._where):
+            return cast("list[tuple[object, ...]]", self._future.result().all())  # type: ignore[attr-defined]  # a ResponseFuture
+
+
+class Session:
+    """Connections to a cluster, for all threads of a process. Raises Unavailable when no node answers."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.where = ", ".join(f"{host}:{port}" for host, port in nodes.addresses)
+        self._cluster = _cluster(nodes)
+        try:
+            with telling(self.where):
+                self._session = self._cluster.connect()
+        except BaseException:
+            self._cluster.shutdown()
+            raise
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the cluster has, as far as it is known."""
+        return len(self._cluster.metadata.all_hosts())
+
+    def prepare(self, text: str, *, once: bool = False) -> object:
+        """A statement for `start`; `once`: one that must not be sent twice."""
+        with telling(self.where):
+            prepared = self._session.prepare(text)
+        prepared.is_idempotent = not once
+        return prepared
+
+    def run(self, text: str, *values: object) -> list[tuple[object, ...]]:
+        """Have a statement run that is seldom run."""
+        with telling(self.where):
+            found = self._session.execute(text, values or None)
+            return cast("list[tuple[object, ...]]", found.all())
+
+    def start(self, statement: Statement) -> Answer:
+        """Send a statement."""
+        with telling(self.where):
+            return _Sent(self._session.execute_async(statement.prepared, statement.values), self.where)
+
+    def ask(self, prepared: object, *values: object) -> list[tuple[object, ...]]:
+        """Send a statement and wait for its rows."""
+        return self.start(Statement(prepared, values)).rows()
+
+    def start_together(self, statements: Sequence[Statement]) -> Answer:
+        """Send statements on one partition, which applies all of them or none."""
+        if len(statements) == 1:
+            return self.start(statements[0])
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for statement in statements:
+            batch.add(statement.prepared, statement.values)
+        batch.is_idempotent = True
+        with telling(self.where):
+            return _Sent(self._session.execute_async(batch), self.where)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._cluster.shutdown()
+
+
+def _cluster(nodes: Nodes) -> Cluster:
+    profile = ExecutionProfile(
+        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(nodes.datacenter or "")),
+        retry_policy=_Again(),
+        consistency_level=ConsistencyLevel.name_to_value[nodes.consistency.upper()],
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=nodes.timeout_s,
+        row_factory=tuple_factory,
+        speculative_execution_policy=ConstantSpeculativeExecutionPolicy(nodes.hedge_s, 1) if nodes.hedge_s else None,
+    )
+    password = "" if nodes.password is None else nodes.password.reveal()
+    return Cluster(
+        nodes.addresses,
+        port=nodes.addresses[0][1],  # of nodes that are named by others
+        auth_provider=None if nodes.user is None else PlainTextAuthProvider(nodes.user, password),
+        ssl_context=None if nodes.ca_file is None else ssl.create_default_context(cafile=nodes.ca_file),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        reconnection_policy=ConstantReconnectionPolicy(HEARTBEAT_S / 2, max_attempts=None),
+        connect_timeout=nodes.timeout_s,
+        control_connection_timeout=nodes.timeout_s,
+        idle_heartbeat_interval=HEARTBEAT_S,
+        idle_heartbeat_timeout=HEARTBEAT_S,
+    )
+
+
+@contextmanager
+def telling(where: str) -> Iterator[None]:
+    """Errors of the driver as those of the platform."""
+    try:
+        yield
+    except (cassandra.DriverException, cassandra.UnresolvableContactPoints, NoHostAvailable, OSError) as error:
+        raise _told(error, where) from error
+
+
+def _told(error: Exception, where: str) -> KanameError:
+    found = " ".join(str(error).split())[:300]
+    if isinstance(error, cassandra.OperationTimedOut | cassandra.Timeout):
+        return DeadlineExceeded("Cassandra did not answer in time", where=where, found=found)
+    if isinstance(error, cassandra.InvalidRequest) and "unconfigured table" in found:
+        return NotFound("the table has been dropped", where=where, found=found)
+    if isinstance(error, NoHostAvailable) and _only_late(error):
+        return DeadlineExceeded("no node of Cassandra answered in time", where=where, found=found)
+    return Unavailable("Cassandra cannot answer", where=where, found=found)
+
+
+def _only_late(error: Exception) -> bool:
+    errors = getattr(error, "errors", None)
+    told = list(errors.values()) if isinstance(errors, dict) else []
+    return bool(told) and all(isinstance(one, cassandra.OperationTimedOut) for one in told)
+
+
+def settle(pending: Iterable[Answer]) -> None:
+    """Wait for what is still on its way after an error, whatever comes of it: nothing follows the error."""
+    for answer in pending:
+        with contextlib.suppress(KanameError):
+            answer.rows()

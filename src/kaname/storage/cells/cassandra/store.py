@@ -1,0 +1,82 @@
+"""The cell store on a Cassandra cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from kaname.clock import Clock
+from kaname.errors import NotFound
+from kaname.storage.cells.cassandra.catalog import Catalog
+from kaname.storage.cells.cassandra.driver import Nodes, Session
+from kaname.storage.cells.cassandra.reader import Reader
+from kaname.storage.cells.cassandra.rows import Rows
+from kaname.storage.cells.cassandra.writing import Writing
+from kaname.storage.cells.checked import check_table, stamped
+from kaname.storage.cells.types import Mutation, Table
+
+LOG = logging.getLogger("kaname.cells")
+
+
+class CassandraCells(Reader):
+    """`CellStore` in a keyspace. The cells of a batch that lie in one partition change together.
+
+    Raises Unavailable when no node answers.
+    """
+
+    def __init__(
+        self, nodes: Nodes, clock: Clock, *, keyspace: str = "kaname", replication: int = 0, buckets: int = 64
+    ) -> None:
+        """`replication`: copies of each row, where the keyspace is made here (0: three, or one for each node);
+        `buckets`: over how many partitions the rows of a table are spread, where it is made here."""
+        self._session = Session(nodes)
+        try:
+            self._catalog = Catalog(self._session, keyspace, replication, clock)
+            if not self.loses_nothing():
+                LOG.warning("Cassandra at %s %s", self._session.where, LOSES)
+        except BaseException:
+            self._session.close()
+            raise
+        self._clock = clock
+        self._buckets = buckets
+        self._writing = Writing(self._session, self._catalog, clock)
+        super().__init__(Rows(self._session, self._catalog), self._catalog, clock)
+
+    def loses_nothing(self) -> bool:
+        """Whether the node that was asked has a write on its disk before it confirms it."""
+        found = self._session.run("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
+        return found != [("periodic",)]
+
+    def write(self, mutations: Sequence[Mutation]) -> None:
+        ready = self._stamped(mutations)
+        if ready:
+            self._writing.write(ready)
+
+    def _stamped(self, mutations: Sequence[Mutation]) -> list[Mutation]:
+        now_us = self._clock.time_ns() // 1000
+        try:
+            return stamped(mutations, self._catalog.families, now_us)
+        except NotFound:  # unless another process has made it meanwhile
+            self._catalog.look()
+            return stamped(mutations, self._catalog.families, now_us)
+
+    def define(self, table: Table) -> None:
+        check_table(table)
+        self._catalog.define(table, self._buckets)
+
+    def drop(self, name: str) -> None:
+        self._catalog.drop(name)
+
+    def tables(self) -> list[Table]:
+        self._catalog.look()
+        return [Table(name, families) for name, families in sorted(self._catalog.families.items())]
+
+    def close(self) -> None:
+        self._session.close()
+
+
+LOSES = (
+    "confirms writes before they are on the disk (commitlog_sync: periodic): a node that is killed or loses power"
+    " loses up to ten seconds of them; set `commitlog_sync: group` or `batch` in its cassandra.yaml"
+)
+"""What is wrong with a node that does not say that it loses nothing."""

@@ -1,0 +1,71 @@
+"""Opens the store of cells that settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from kaname.clock import Clock
+from kaname.errors import InvalidInput
+from kaname.settings import CellsSettings
+from kaname.storage.cells.types import CellStore
+
+
+def cell_settings(stores: Mapping[str, CellsSettings], kind: str, name: str) -> CellsSettings:
+    """The settings of a store that a schema calls so: `cells("main")` is whatever they say, embedded if they say
+    nothing; `cassandra("…")` and `hbase("…")` name one of that kind, or an address. Raises InvalidInput."""
+    found = stores.get(name)
+    if found is None and kind == "cells":
+        return CellsSettings()
+    if found is None:
+        return msgspec.convert({"kind": kind, "addresses": [name]}, CellsSettings)
+    if kind not in ("cells", found.kind):
+        expected = f'`kind: {kind}`, or cells("{name}") in the schema'
+        raise InvalidInput("another kind of store", where=f"cells.{name}.kind", found=found.kind, expected=expected)
+    return found
+
+
+def open_cells(settings: CellsSettings, folder: Path, clock: Clock) -> CellStore:
+    """The store; an embedded one is in `folder`. Raises InvalidInput, MissingDependency, Unavailable, OSError."""
+    if settings.kind == "cassandra":
+        return _cassandra(settings, clock)
+    from kaname.storage.cells.lmdb.store import LmdbCells
+
+    return LmdbCells(folder, clock)
+
+
+def _cassandra(settings: CellsSettings, clock: Clock) -> CellStore:
+    from kaname.storage.cells.cassandra.driver import Nodes
+    from kaname.storage.cells.cassandra.store import CassandraCells
+
+    nodes = Nodes(
+        addresses=_addresses(settings, 9042),
+        datacenter=settings.datacenter or None,
+        consistency=settings.consistency,
+        timeout_s=settings.timeout_ms / 1000,
+        hedge_s=settings.hedge_ms / 1000,
+        user=settings.user,
+        password=settings.password,
+        ca_file=settings.ca_file,
+    )
+    return CassandraCells(
+        nodes, clock, keyspace=settings.keyspace, replication=settings.replication, buckets=settings.buckets
+    )
+
+
+def _addresses(settings: CellsSettings, port: int) -> tuple[tuple[str, int], ...]:
+    """Hosts and ports. Raises InvalidInput."""
+    return tuple(_address(address, port) for address in settings.addresses)
+
+
+def _address(text: str, port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        if parts.hostname and parts.netloc == text:
+            return parts.hostname, parts.port or port
+    except ValueError:
+        pass
+    raise InvalidInput("not an address", where="cells", found=text, expected="host or host:port")
