@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-features bench-density bench-overload soak clean
+.PHONY: help venv lock services demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-costs bench-density bench-overload soak clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -72,8 +72,8 @@ bench: $(STAMP) ## compare with other model servers and write docs/benchmarks.md
 bench-grpc: $(STAMP) ## gRPC beside two other servers and a bare grpcio; writes its part of docs/benchmarks.md (3 minutes)
 	$(BIN)/python -m benchmarks.grpc
 
-bench-features: $(STAMP) ## what keys, limits, the record, the cache, TLS and tracing cost; writes its part (2 minutes)
-	$(BIN)/python -m benchmarks.features
+bench-costs: $(STAMP) ## what keys, limits, the record, the cache, TLS and tracing cost; writes its part (2 minutes)
+	$(BIN)/python -m benchmarks.costs
 
 bench-density: $(STAMP) ## 10,000 models on one worker within a budget of memory; writes its part of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density

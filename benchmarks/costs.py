@@ -1,7 +1,7 @@
 """What each feature costs a request: keys, limits, the record, the cache, TLS, tracing, each beside a server without.
 
-python -m benchmarks.features                 writes its part of docs/benchmarks.md (2 minutes; needs wrk and `otel`)
-python -m benchmarks.features --rounds 1      prints it
+python -m benchmarks.costs                 writes its part of docs/benchmarks.md (2 minutes; needs wrk and `otel`)
+python -m benchmarks.costs --rounds 1      prints it
 
 Pairs in turn, without and with, on one core, each server with a project of its own.
 """
@@ -136,7 +136,7 @@ def section(found: dict[str, list[tuple[float, float]]]) -> str:
     lines.append(f"| {BARE} | {bare.median:.1f} | | |")
     for title, pairs in found.items():
         lines.append(f"| {title} | {_of(pairs)} |")
-    return "\n".join([*lines, "", "`make bench-features` measures again. What a key is beside a token: [TLS](tls.md)."])
+    return "\n".join([*lines, "", "`make bench-costs` measures again. What a key is beside a token: [TLS](tls.md)."])
 
 
 def _of(pairs: list[tuple[float, float]]) -> str:
@@ -154,7 +154,7 @@ def main() -> None:
     text = section(measure(rounds))
     print(text)
     if rounds >= ROUNDS:
-        sections.put("features", text)
+        sections.put("costs", text)
 
 
 if __name__ == "__main__":
