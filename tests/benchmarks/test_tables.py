@@ -14,15 +14,15 @@ from kaname.protobuf.messages import kind
 
 def test_features_beside_none() -> None:
     """The median without, and of each feature its cost, the difference within pairs, and how many times as much."""
-    text = features.section({"API key": [(10.0, 11.0), (12.0, 13.5), (11.0, 12.0)]})
-    assert f"| {features.BARE} | 11.0 | | |" in text
+    text = costs.section({"API key": [(10.0, 11.0), (12.0, 13.5), (11.0, 12.0)]})
+    assert f"| {costs.BARE} | 11.0 | | |" in text
     assert "| API key | 12.0 | 1.0 (1.0–1.5) | 1.10 |" in text
 
 
 def test_every_feature_is_another_project() -> None:
     """What they are compared with comes first; tracing goes where it is told."""
-    rows = list(features.features("http://127.0.0.1:4318"))
-    assert rows[0].title == features.BARE
+    rows = list(costs.features("http://127.0.0.1:4318"))
+    assert rows[0].title == costs.BARE
     assert len({(row.settings, row.key, row.tls) for row in rows}) == len(rows)
     assert sum("http://127.0.0.1:4318" in row.settings for row in rows) == 2
 
