@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks import collector, devices, features, grpc
+from benchmarks import collector, costs, devices, grpc
 from kaname.protobuf.messages import kind
 
 
