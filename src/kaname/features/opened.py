@@ -16,6 +16,8 @@ from kaname.storage.cells.types import CellStore
 
 if TYPE_CHECKING:
     from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
+    from kaname.features.sql.query import Answer
+    from kaname.features.sql.values import Parameters
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
 
@@ -52,6 +54,15 @@ class Features:
             if name not in self._relations:
                 self._relations[name] = self._opened(name)
             return self._relations[name]
+
+    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
+        """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`.
+
+        Raises InvalidInput with the place in the text, and what a store raises.
+        """
+        from kaname.features.sql.query import query
+
+        return query(sql, lambda statement: self.relation(statement.relation), parameters)
 
     def views(self) -> dict[str, View]:
         """What `features/*.view.yaml` declare, by name. Raises what is wrong with the files."""
