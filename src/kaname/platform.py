@@ -19,9 +19,10 @@ import uvloop
 
 from kaname.access.principals import everybody
 from kaname.addresses import is_loopback
+from kaname.client.client import body_of
 from kaname.clock import SystemClock
 from kaname.data_plane import DataPlane
-from kaname.errors import Conflict, CorruptData, InvalidInput, MissingDependency, Unavailable
+from kaname.errors import Conflict, CorruptData, MissingDependency, Unavailable
 from kaname.models.reconcile import Doing
 from kaname.project import Project, find, load_valid
 from kaname.serving.certificates import GRPC_CIPHERS, Certificates
@@ -109,16 +110,18 @@ class Platform:
         features: Features | None = None,
         *,
         instances: Sequence[Features] | None = None,
+        entity: Mapping[str, object] | None = None,
+        entities: Sequence[Mapping[str, object]] | None = None,
         version: str | None = None,
     ) -> PredictAnswer:
         """Ask a model for one row (`features`) or several (`instances`); the same path as over HTTP, recorded too.
 
+        A model with a view is asked by `entity` or `entities`; what is given with them stands in the place of what the
+        view would read.
         A change of this program's own (`models.promote`, …) is in force when its call here begins.
         """
         plane = self._running()
-        if (features is None) == (instances is None):
-            raise InvalidInput("nothing to predict", where="predict", expected="features or instances")
-        body = {"features": features} if instances is None else {"instances": instances}
+        body = body_of(features=features, instances=instances, entity=entity, entities=entities)
         plane.settled(self.models.seq(), START_S)
         status, answer = plane.ask(model, version, msgspec.json.encode(body), self._who)
         if status != 200:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
     from kaname.features.sql.query import Answer
     from kaname.features.sql.values import Parameters
+    from kaname.features.views.guard import Guards
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
 
@@ -43,6 +44,7 @@ class Features:
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
         self._views: dict[str, StoredView] = {}
+        self._guards: Guards | None = None
         self._generation = 0
 
     def relation(self, name: str) -> StoredRelation:
@@ -72,13 +74,16 @@ class Features:
     def view(self, name: str) -> StoredView:
         """The view called so, with its stores: the same object each time. Raises NotFound, and what is wrong with the
         files or a store."""
+        from kaname.features.views.guard import Guards
         from kaname.features.views.loading import known
         from kaname.features.views.reading import StoredView
 
         with self._lock:
+            if self._guards is None:
+                self._guards = Guards(self._clock)
             if name not in self._views:
                 view = known(self._read_views(self._known()), name)
-                self._views[name] = StoredView(view, self.relation, self._clock)
+                self._views[name] = StoredView(view, self.relation, self._guards, self._clock)
             found = self._views[name]
         found.prepare()
         return found
