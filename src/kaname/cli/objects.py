@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kaname.access.tenants import Tenants
     from kaname.access.usage import Usage
     from kaname.batch.jobs import Jobs
+    from kaname.features.opened import Features
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
@@ -118,6 +119,11 @@ def open_artefacts() -> tuple[ArtefactStore, Artefacts]:
     """The artefacts in the chosen project's folder, and those in the store that its settings name."""
     stores = _open()
     return stores.local_artefacts(), stores.artefacts
+
+
+def open_features() -> Features:
+    """The relations and views of the chosen project, until the command ends."""
+    return _open().features
 
 
 def open_encryption() -> Encryption:

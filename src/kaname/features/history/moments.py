@@ -32,6 +32,11 @@ def micros(moment: object, name: str = "at") -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def moment_of(us: int) -> datetime:
+    """The moment of µs since 1970."""
+    return _EPOCH + timedelta(0, 0, us)
+
+
 def known_at(relation: Relation, rows: Sequence[Row], at: At, now_us: int) -> list[int]:
     """When each row became known, as µs since 1970.
 
@@ -45,12 +50,11 @@ def known_at(relation: Relation, rows: Sequence[Row], at: At, now_us: int) -> li
     for number, (row, moment) in enumerate(zip(rows, moments, strict=True)):
         time_us = micros(moment)
         if time_us > now_us:
-            now = _EPOCH + now_us * _MICROSECOND
             raise InvalidInput(
                 "known in the future",
                 where=f"rows[{number}]",
                 found=f"at={moment.isoformat()}",
-                expected=f"at most now, {now.isoformat()}",
+                expected=f"at most now, {moment_of(now_us).isoformat()}",
             )
         for name in happened:
             _check_known(row, name, moment, number)

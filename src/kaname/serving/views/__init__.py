@@ -1,1 +1,0 @@
-"""Requests that name an entity: its features are read through the model's view."""
