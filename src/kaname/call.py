@@ -205,9 +205,12 @@ class Call:
         "table",
         "target",
         "tensors",
+        "wanted",
     )
 
     target: Target
+    wanted: Any
+    """What is to be read for it before it can be answered: set, to None at least, where a model reads features."""
 
     def __init__(
         self,

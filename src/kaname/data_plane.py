@@ -62,6 +62,7 @@ from kaname.serving.streams.ndjson import LineStreams
 from kaname.serving.tfs import api as tfs_api
 from kaname.serving.tfs import documented as tfs_documented
 from kaname.serving.traced import tracing_of
+from kaname.serving.views.opened import Views
 from kaname.serving.workers.board import Board
 from kaname.serving.workers.first_loads import FirstLoads, first_loads_path
 from kaname.serving.workers.types import App, data_folder
@@ -155,6 +156,7 @@ class DataPlane:
             remote=self._shared,
             certificates=self._certificates,
             tracing=tracing_of(self._exports, self._clock, self.gate, self._grpc_port),
+            views=Views(self._stores.features.view),
         )
         deferred = self._stores.project.data / "deferred"
         self._answers_later = Answers(deferred)

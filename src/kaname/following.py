@@ -71,7 +71,8 @@ class Following:
     # --- snapshots --------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """The control plane as of now, or as it was when it could last be read."""
+        """The control plane as of now, or as it was when it could last be read; relations follow it."""
+        self._stores.features.follow()
         try:
             found = self._stores.snapshot() if self._last is None else self._stores.snapshot_after(self._last)
         except Exception as error:  # noqa: BLE001  (whatever the database raises: predictions go on)

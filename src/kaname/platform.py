@@ -19,9 +19,10 @@ import uvloop
 
 from kaname.access.principals import everybody
 from kaname.addresses import is_loopback
+from kaname.client.client import body_of
 from kaname.clock import SystemClock
 from kaname.data_plane import DataPlane
-from kaname.errors import Conflict, CorruptData, InvalidInput, MissingDependency, Unavailable
+from kaname.errors import Conflict, CorruptData, DeadlineExceeded, MissingDependency, Unavailable
 from kaname.models.reconcile import Doing
 from kaname.project import Project, find, load_valid
 from kaname.serving.certificates import GRPC_CIPHERS, Certificates
@@ -109,16 +110,18 @@ class Platform:
         features: Features | None = None,
         *,
         instances: Sequence[Features] | None = None,
+        entity: Mapping[str, object] | None = None,
+        entities: Sequence[Mapping[str, object]] | None = None,
         version: str | None = None,
     ) -> PredictAnswer:
         """Ask a model for one row (`features`) or several (`instances`); the same path as over HTTP, recorded too.
 
+        A model with a view is asked by `entity` or `entities`; what is given with them stands in the place of what the
+        view would read.
         A change of this program's own (`models.promote`, …) is in force when its call here begins.
         """
         plane = self._running()
-        if (features is None) == (instances is None):
-            raise InvalidInput("nothing to predict", where="predict", expected="features or instances")
-        body = {"features": features} if instances is None else {"instances": instances}
+        body = body_of(features=features, instances=instances, entity=entity, entities=entities)
         plane.settled(self.models.seq(), START_S)
         status, answer = plane.ask(model, version, msgspec.json.encode(body), self._who)
         if status != 200:
@@ -126,7 +129,7 @@ class Platform:
         return msgspec.json.decode(answer, type=PredictAnswer)
 
     def apply(self) -> list[str]:
-        """Make what `models/*.yaml` declare so; returns a line per change."""
+        """Make what `models/*.yaml` and `features/*.schema` declare so; returns a line per change."""
         return apply_declared(self._stores, "python")
 
     def _running(self) -> DataPlane:
@@ -175,7 +178,17 @@ def apply_declared(stores: Stores, who: str, doing: Doing = nullcontext) -> list
     """Make what the project's files declare so; returns a line for each step, note and difference left standing."""
     plan, notes = stores.declarations().apply(who=who, doing=doing)
     drift = [f"{drift}; it stands until the file changes" for drift in plan.drift]
-    return [*map(str, plan.steps), *notes, *drift]
+    return [*map(str, plan.steps), *notes, *drift, *_apply_features(stores)]
+
+
+def _apply_features(stores: Stores) -> list[str]:
+    """Bring the schema files into force; where a store does not answer now each relation is as soon as it is used."""
+    try:
+        return stores.features.apply()
+    except (Unavailable, DeadlineExceeded) as error:
+        if error.where == stores.database.place:
+            raise
+        return [f"note: relations are compared with what is stored when they are used: {error}"]
 
 
 def serve(project: Path, overrides: Mapping[str, object], first: Callable[[Stores], None] | None = None) -> int:

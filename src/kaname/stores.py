@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ from kaname.access.tenants import Tenants
 from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
+from kaname.features.files import stamp_of
 from kaname.features.layout import StoreName
-from kaname.features.opened import Features
+from kaname.features.opened import Features, Note
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations
@@ -101,7 +103,16 @@ class Stores:
         self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
-        self.features = Features(self._schemas, self._cells, self.clock, self._views)
+        self.features = Features(
+            self._schemas,
+            self._cells,
+            self.clock,
+            self._views,
+            stamp=partial(stamp_of, project.root),
+            adopts=project.settings.profile == "local",
+            turn=self._recording,
+            is_quick=lambda name: cell_settings(project.settings.cells, name.kind, name.name).kind == "lmdb",
+        )
 
     def declarations(self) -> Declarations:
         """What `models/*.yaml` declare, read anew."""
@@ -173,6 +184,19 @@ class Stores:
             retain_days=record.retain_days,
             sealer=sealer,
         )
+
+    @contextmanager
+    def _recording(self) -> Iterator[Note]:
+        """While it is open no other process changes what is recorded of relations; the journal tells all of it."""
+        with self.database.write() as conn:
+
+            def note(relation: str, what: str) -> None:
+                at_us, detail = self.clock.time_ns() // 1000, {"changes": what}
+                journal.append(
+                    conn, at_us=at_us, who="features", action="features.record", subject=relation, detail=detail
+                )
+
+            yield note
 
     def _schemas(self) -> Schemas:
         from kaname.features.schemas import load  # with the parser of the language, which few processes need

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from kaname.cli.check import problems_of
-from kaname.cli.objects import stores_of
+from kaname.cli.objects import SETTLE_S, stores_of
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.models.plan import Plan
 from kaname.project import find, load_valid
@@ -32,22 +32,27 @@ def run(folder: Path, *, yes: bool, dry_run: bool, as_json: bool) -> int:
     with stores_of(load_valid(root, os.environ)) as stores:
         declarations = stores.declarations()
         plan = declarations.plan()
+        relations = [line for verdict in stores.features.verdicts().values() for line in verdict.changes]
         if not as_json:
-            _print(plan)
-        if not plan.steps or dry_run or not (yes or as_json or _agreed(plan)):
-            return _done(plan, (), applied=False, as_json=as_json)
+            _print(plan, relations)
+        if not (plan.steps or relations) or dry_run or not (yes or as_json or _agreed(plan)):
+            return _done(plan, (), relations, applied=False, as_json=as_json)
         doing = nullcontext if as_json else working
         plan, notes = declarations.apply(who=f"apply:{user()}".rstrip(":"), doing=doing)
-    return _done(plan, notes, applied=True, as_json=as_json)
+        relations = stores.features.apply()
+        stores.settle(SETTLE_S)
+    return _done(plan, notes, relations, applied=True, as_json=as_json)
 
 
-def _print(plan: Plan) -> None:
+def _print(plan: Plan, relations: list[str]) -> None:
     out = console()
+    for line in relations:
+        out.print(Text(f"  {line}", "green"))
     for step in plan.steps:
         out.print(Text(f"  {step}", "red" if step.action in TAKES_AWAY else "green"))
     for drift in plan.drift:
         out.print(Text.assemble(("  drift", "yellow"), f" {drift}; it stands until the file changes"))
-    if not plan.steps:
+    if not (plan.steps or relations):
         out.print("nothing to do: the registry is as the files say")
 
 
@@ -57,12 +62,15 @@ def _agreed(plan: Plan) -> bool:
     return not takes or typer.confirm(f"{len(takes)} of these steps take something away. Go on?")
 
 
-def _done(plan: Plan, notes: tuple[str, ...], *, applied: bool, as_json: bool) -> int:
+def _done(plan: Plan, notes: tuple[str, ...], relations: list[str], *, applied: bool, as_json: bool) -> int:
     if as_json:
-        print_json({"applied": applied, "steps": plan.steps, "drift": plan.drift, "notes": notes})
+        print_json(
+            {"applied": applied, "steps": plan.steps, "drift": plan.drift, "notes": notes, "relations": relations}
+        )
         return 0
     for note in notes:
         console().print(f"  {note}")
     if applied:
-        console().print(Text.assemble(("done", "green"), f": {len(plan.steps)} step{'s' * (len(plan.steps) > 1)}"))
+        steps = len(plan.steps) + len(relations)
+        console().print(Text.assemble(("done", "green"), f": {steps} step{'s' * (steps > 1)}"))
     return 0

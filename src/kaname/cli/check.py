@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from kaname.cli.declared import faults, feature_faults, files_of
+from kaname.cli.declared import faults, feature_faults, files_of, stored_faults
 from kaname.cli.output import print_json, print_problems, problem_of
 from kaname.errors import KanameError
 from kaname.features.files import files_of as schemas_of
@@ -20,9 +20,11 @@ from kaname.terminal import console
 def problems_of(
     root: Path, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None
 ) -> list[KanameError]:
-    """Everything wrong with the project at `root`: settings, environment, declarations, files that they name."""
-    _, problems = load(root, environ, overrides)
-    return [*problems, *faults(root), *feature_faults(root)]
+    """Everything wrong with the project at `root`: settings, environment, declarations, files that they name; once they
+    are good, what would misread stored rows."""
+    project, problems = load(root, environ, overrides)
+    problems = [*problems, *faults(root), *feature_faults(root)]
+    return problems if problems or project is None else stored_faults(project)
 
 
 def run(folder: Path, *, as_json: bool) -> int:

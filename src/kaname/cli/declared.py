@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
-from kaname.errors import InvalidInput, KanameError
+from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, Unavailable
 from kaname.features.files import files_of as schemas_of
 from kaname.features.files import views_of
 from kaname.models import declared
 from kaname.models.declared import DeclaredModel
-from kaname.project import Document, Files, problems_in
+from kaname.project import Document, Files, Project, problems_in
 
 
 def files_of(root: Path) -> list[Path]:
@@ -49,6 +50,20 @@ def feature_faults(root: Path) -> list[KanameError]:
     files = Files(root)
     schemas, problems = examine(root, files.text)
     return problems or examine_views(root, schemas, files.examined)[1]
+
+
+def stored_faults(project: Project) -> list[KanameError]:
+    """Every change of the relations that would misread rows which are stored; a store that does not answer is no fault
+    of the files."""
+    if not schemas_of(project.root) or not (project.data / "cells").exists():
+        return []
+    from kaname.stores import Stores
+
+    with closing(Stores(project, patient=True)) as stores:
+        try:
+            return [problem for verdict in stores.features.verdicts().values() for problem in verdict.refused]
+        except (Unavailable, DeadlineExceeded):
+            return []
 
 
 def _declared_twice(document: Document, name: str, other: str) -> InvalidInput:

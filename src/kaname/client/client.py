@@ -126,13 +126,17 @@ class Client:
         *,
         features: Mapping[str, object] | None = None,
         instances: Sequence[object] | None = None,
+        entity: Mapping[str, object] | None = None,
+        entities: Sequence[Mapping[str, object]] | None = None,
         version: str | int | None = None,
         deadline_ms: float | None = None,
     ) -> Prediction:
-        """Ask `model` (name or number), or one `version` of it, about one row (`features`) or several (`instances`)."""
-        if (features is None) == (instances is None):
-            raise errors.InvalidInput("give either features or instances", where="predict")
-        body = {"features": features} if instances is None else {"instances": instances}
+        """Ask `model` (name or number), or one `version` of it, about one row (`features`) or several (`instances`).
+
+        A model with a view is asked by `entity` or `entities`; what is given with them stands in the place of what the
+        view would read.
+        """
+        body = body_of(features=features, instances=instances, entity=entity, entities=entities)
         path = f"/api/v1/models/{_part(model)}" + ("" if version is None else f"/versions/{_part(version)}")
         reply = self._ask("POST", f"{path}/predict", msgspec.json.encode(body), deadline_ms)
         return _decoded(reply, Prediction)
@@ -238,6 +242,14 @@ class Client:
             return self._connections.request(method, path, body, headers, left_ns / 1e9)
         except TimeoutError:
             raise DeadlineExceeded("no answer came before the deadline", where=self._connections.url) from None
+
+
+def body_of(**said: object) -> dict[str, object]:
+    """The body of a prediction: what is not None. Raises InvalidInput for both one row and several, or for nothing."""
+    body = {name: value for name, value in said.items() if value is not None}
+    if not body or {"features", "instances"} <= body.keys():
+        raise errors.InvalidInput("nothing to predict, or too much", where="predict", expected="features or instances")
+    return body
 
 
 def _trust(

@@ -14,6 +14,8 @@ from kaname.features.problems import Problems
 from kaname.features.rows import check_row
 from kaname.features.types import Relation
 
+OWN_TABLES = "kaname_"
+
 _STORES: tuple[StoreKind, ...] = get_args(StoreKind)
 
 
@@ -30,6 +32,8 @@ def layout_of(declared: DeclaredLayout, relation: Relation, problems: Problems) 
     assert isinstance(row.says, Parts)
     if not STORED_NAME.fullmatch(str(table.says)):
         problems.add("not a table", table.at, table.says, NAME_RULE)
+    if str(table.says).startswith(OWN_TABLES):
+        problems.add("tables of such names are kaname's own", table.at, table.says, f"no `{OWN_TABLES}` in front")
     check_row(row.says, relation, problems)
     groups = declared_groups(declared.clauses, relation, problems)
     if not groups and len(problems) == before:

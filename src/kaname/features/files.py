@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -13,3 +14,13 @@ def files_of(project: Path) -> list[Path]:
 def views_of(project: Path) -> list[Path]:
     """The views of a project, by name of the file."""
     return sorted((project / "features").glob("*.view.yaml"))
+
+
+def stamp_of(project: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Differs when a schema file has changed, come or gone; cheap. Empty: there are none."""
+    found = []
+    for path in files_of(project):
+        with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+            stat = path.stat()
+            found.append((path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)

@@ -53,6 +53,11 @@ class Layout:
         self._key_names = tuple(attribute.name for attribute in relation.key)
         self._empty: dict[str, object] = dict.fromkeys(self.attributes)
 
+    @property
+    def place(self) -> tuple[StoreName, str]:
+        """Where its rows are: what makes it the same layout, whatever its name."""
+        return self.store, self.table
+
     def definition(self) -> Table:
         """The table and families that it needs."""
         return Table(self.table, {family: Family() for group in self.groups for family in group.families})

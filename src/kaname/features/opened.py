@@ -1,29 +1,60 @@
-"""The relations of a project with their stores, each opened when it is first used."""
+"""The relations of a project with their stores, each opened when it is first used, and kept as files and stores say."""
 
 from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypeAlias, Unpack
+
+import structlog
 
 from kaname.clock import Clock
-from kaname.errors import InvalidInput, NotFound
+from kaname.errors import InvalidInput, KanameError, NotFound
 from kaname.features.layout import StoreName
 from kaname.features.placement import Placement
+from kaname.features.records import Mark, Record, Records
 from kaname.features.stored import StoredRelation
 from kaname.storage.cells.types import CellStore
+from kaname.telemetry.logs import Throttle
 
 if TYPE_CHECKING:
-    from kaname.features.schemas import Schemas  # brings the parser of the language, which is not always needed
+    from kaname.features.comparing import Verdict  # brings the parser of the language, which is not always needed
+    from kaname.features.facts import LayoutFacts
+    from kaname.features.schemas import Schemas
+    from kaname.features.sql.query import Answer
+    from kaname.features.sql.values import Parameters
     from kaname.features.training.types import How, Summary
+    from kaname.features.views.guard import Guards
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
 
+LOOK_S = 0.1
+"""How often a process looks whether files or stores say something else."""
+FRESH_NS = 1_000_000_000
+"""A write to a server is confirmed by what was read there so long before at most; one to an embedded store by what it
+says behind the write."""
+
+log = structlog.get_logger(__name__)
+
+Note: TypeAlias = Callable[[str, str], None]
+"""Writes down for all workers what became of a relation."""
+
+
+@contextmanager
+def alone() -> Iterator[Note]:
+    """For a process without others."""
+    yield lambda _relation, _what: None
+
 
 class Features:
-    """What `features/*.schema` declare, with rows. Thread-safe."""
+    """What `features/*.schema` declare, with rows. Thread-safe.
+
+    What is in force is what the stores have recorded (`records`). Files change it where they leave every stored byte
+    its meaning (`comparing`); else they are refused and all stays as it is.
+    """
 
     def __init__(
         self,
@@ -31,19 +62,38 @@ class Features:
         open_store: Callable[[StoreName], CellStore],
         clock: Clock,
         views: Callable[[Schemas], dict[str, View]] = lambda _: {},
+        *,
+        stamp: Callable[[], object] = lambda: True,
+        adopts: bool = True,
+        turn: Callable[[], AbstractContextManager[Note]] = alone,
+        is_quick: Callable[[StoreName], bool] = lambda name: name.kind == "cells",
     ) -> None:
         """`schemas` and `views` read the files and `open_store` opens a store; all raise a KanameError, and are called
-        late."""
+        late. `stamp` differs when the files have changed, and is false when there are none; `adopts`: changed ones
+        are brought into force. `turn`: while it is open no other process of the project changes a record. `is_quick`:
+        whether a read of a store takes microseconds."""
         self._read = schemas
         self._read_views = views
         self._open_store = open_store
         self._clock = clock
-        self._lock = threading.Lock()
+        self._stamp = stamp
+        self._adopts = adopts
+        self._turn = turn
+        self._is_quick = is_quick
+        self._lock = threading.RLock()
         self._schemas: Schemas | None = None
+        self._stamped: object = None
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
         self._views: dict[str, StoredView] = {}
+        self._guards: Guards | None = None
+        self._in_force: dict[str, Record] = {}
+        self._marks: dict[StoreName, tuple[Mark, int]] = {}
+        self.records = Records(self.store, clock)
         self._generation = 0
+        self._leave = threading.Event()
+        self._follower: threading.Thread | None = None
+        self._throttle = Throttle(clock)
 
     def relation(self, name: str) -> StoredRelation:
         """The relation called so: the same object each time, which follows changes of the files.
@@ -52,8 +102,18 @@ class Features:
         """
         with self._lock:
             if name not in self._relations:
-                self._relations[name] = self._opened(name)
+                self._open(name)
+                self._follow()
             return self._relations[name]
+
+    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
+        """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`.
+
+        Raises InvalidInput with the place in the text, and what a store raises.
+        """
+        from kaname.features.sql.query import query
+
+        return query(sql, lambda statement: self.relation(statement.relation), parameters)
 
     def views(self) -> dict[str, View]:
         """What `features/*.view.yaml` declare, by name. Raises what is wrong with the files."""
@@ -63,16 +123,36 @@ class Features:
     def view(self, name: str) -> StoredView:
         """The view called so, with its stores: the same object each time. Raises NotFound, and what is wrong with the
         files or a store."""
+        from kaname.features.views.guard import Guards
         from kaname.features.views.loading import known
         from kaname.features.views.reading import StoredView
 
         with self._lock:
+            if self._guards is None:
+                self._guards = Guards(self._clock)
             if name not in self._views:
                 view = known(self._read_views(self._known()), name)
-                self._views[name] = StoredView(view, self.relation, self._clock)
+                self._views[name] = StoredView(view, self.relation, self._guards, self._clock)
             found = self._views[name]
         found.prepare()
         return found
+
+    def names(self) -> list[str]:
+        """The relations that the files declare."""
+        with self._lock:
+            return sorted(self._known().relations)
+
+    def store(self, name: StoreName) -> CellStore:
+        """A store, opened at its first use."""
+        with self._lock:
+            if name not in self._stores:
+                self._stores[name] = self._open_store(name)
+            return self._stores[name]
+
+    def record(self, name: str) -> Record:
+        """What is in force of a relation. Raises as `relation` does."""
+        self.relation(name)
+        return self._in_force[name]
 
     def training_set(self, view: str, labels: Path, output: Path, **how: Unpack[How]) -> Summary:
         """What the view called so would have said at the moment of each label: see `training.building.build`."""
@@ -83,6 +163,9 @@ class Features:
 
     def close(self) -> None:
         """Let go of the stores."""
+        self._leave.set()
+        if self._follower is not None:
+            self._follower.join()
         with self._lock:
             for store in self._stores.values():
                 store.close()
@@ -90,27 +173,207 @@ class Features:
             self._relations.clear()
             self._views.clear()
 
-    def _opened(self, name: str) -> StoredRelation:
+    # --- what files want --------------------------------------------------------------------------------
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """What would become of each relation that the files declare. Raises what is wrong with them."""
+        with self._lock:
+            self._stamped = self._stamp()
+            if not self._stamped:
+                return {}
+            self._schemas = self._read()
+            return {name: self._verdict(name) for name in sorted(self._schemas.relations)}
+
+    def apply(self) -> list[str]:
+        """Bring the files into force, all of them or none; returns a line per change.
+
+        Raises what is wrong with them, and Conflict for a change that would misread stored rows.
+        """
+        with self._lock:
+            verdicts = self.verdicts()
+            check(verdicts)
+            changed = [name for name, verdict in verdicts.items() if verdict.record is not None]
+            return self._adopt(changed)
+
+    def follow(self) -> None:
+        """The same as `look`, for who cannot do anything about what is wrong: it is said in the log."""
+        try:
+            self.look()
+        except Exception as error:  # noqa: BLE001  (it goes on with what it has, and looks again)
+            if self._throttle.due("look") is not None:
+                log.error("cannot see whether relations have changed; they stay as they are", error=str(error))
+
+    def look(self) -> None:
+        """Follow what files and stores say now. Raises what a store does that does not answer."""
+        with self._lock:
+            self._look_at_files()
+            self._look_at_stores()
+
+    def publish(self, record: Record, what: str) -> None:
+        """Bring a record into force, for all processes."""
+        with self._lock, self._turn() as note:
+            name = record.relation.name
+            self.records.publish(record, self._in_force[name].stores)
+            note(name, what)
+            self._put_in_force(record)
+
+    def _look_at_files(self) -> None:
+        stamp = self._stamp()
+        if self._schemas is None or stamp == self._stamped:
+            return
+        self._stamped = stamp
+        before = self._schemas
+        try:
+            self._schemas = self._read()
+            opened = [name for name in self._relations if name in self._schemas.relations]
+            check({name: self._verdict(name) for name in opened})
+            if self._adopts:
+                self._adopt(opened)
+        except KanameError as error:
+            self._schemas = before
+            log.error("the schema files have changed but cannot be used; relations stay as they are", error=str(error))
+
+    def _look_at_stores(self) -> None:
+        if [name for name in list(self._marks) if self._moved(name)]:
+            for name, record in list(self._in_force.items()):
+                found = self.records.find(name, record.stores)
+                if found is not None and found.version > record.version:
+                    self._put_in_force(found)
+
+    def _moved(self, store: StoreName) -> bool:
+        now_ns = self._clock.monotonic_ns()
+        mark, before = self.records.mark(store), self._marks[store][0]
+        self._marks[store] = mark, now_ns
+        return mark != before
+
+    def _confirm(self, placement: Placement) -> None:
+        """A write to these stores has happened: was it to all layouts that were in use then?"""
+        for name in placement.stores:
+            mark, looked_ns = self._marks[name]
+            fresh = not self._is_quick(name) and self._clock.monotonic_ns() - looked_ns < FRESH_NS
+            if not fresh and self.records.mark(name) != mark:
+                return self.look()
+        return None
+
+    # --- opening ----------------------------------------------------------------------------------------
+
+    def _known(self) -> Schemas:
+        if self._schemas is None:
+            self._stamped = self._stamp()
+            self._schemas = self._read()
+        return self._schemas
+
+    def _open(self, name: str) -> None:
         schemas = self._known()
         names = sorted(schemas.relations)
         if name not in names:
             near = difflib.get_close_matches(name, names, n=2) or names[:5]
             expected = " or ".join(near) or "nothing: features/*.schema declare none"
             raise NotFound("no such relation", where="relation", found=name, expected=expected)
-        layouts = schemas.layouts[name]
-        if not layouts:
+        if not schemas.layouts[name]:
             expected = f"`define schema … for {name}` in features/*.schema"
             raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
-        for layout in layouts:
-            if layout.store not in self._stores:
-                self._stores[layout.store] = self._open_store(layout.store)
-        self._generation += 1
-        stores = {layout.store: self._stores[layout.store] for layout in layouts}
-        placement = Placement(schemas.relations[name], layouts, stores, generation=self._generation)
-        placement.define()
-        return StoredRelation(placement, self._clock)
+        stores = [layout.store for layout in schemas.layouts[name]]
+        for store in stores:
+            self._marks.setdefault(store, (self.records.mark(store), self._clock.monotonic_ns()))
+        record = self.records.find(name, stores)
+        verdict = self._verdict(name)
+        if verdict.refused:
+            if record is None:
+                raise verdict.refused[0]
+            log.error("a schema file cannot be used; the relation stays as it is stored", error=str(verdict.refused[0]))
+        elif record is None or (self._adopts and verdict.record is not None):
+            self._adopt([name])
+            record = self._in_force.get(name) or self.records.find(name, stores)
+        assert record is not None
+        self._put_in_force(record)
 
-    def _known(self) -> Schemas:
-        if self._schemas is None:
-            self._schemas = self._read()
-        return self._schemas
+    def _verdict(self, name: str) -> Verdict:
+        from kaname.features.comparing import compare
+        from kaname.features.wanted import wanted_of
+
+        schemas = self._known()
+        record = self.records.find(name, [layout.store for layout in schemas.layouts[name]])
+        return compare(record, wanted_of(schemas, name), self)
+
+    def _adopt(self, names: list[str]) -> list[str]:
+        """Bring what the files want into force, as far as another process has not done so meanwhile."""
+        lines: list[str] = []
+        if not names:
+            return lines
+        with self._turn() as note:
+            for name in names:
+                verdict = self._verdict(name)
+                if verdict.record is not None and not verdict.refused:
+                    before = self._in_force.get(name)
+                    self.records.publish(verdict.record, () if before is None else before.stores)
+                    note(name, "; ".join(verdict.changes))
+                    lines += verdict.changes
+                    self._put_in_force(verdict.record)
+        return lines
+
+    def _put_in_force(self, record: Record) -> None:
+        placement = self._placement(record)
+        name = record.relation.name
+        self._in_force[name] = record
+        if name in self._relations:
+            self._relations[name].placement = placement
+        else:
+            self._relations[name] = StoredRelation(placement, self._clock, self._confirm)
+
+    def _placement(self, record: Record) -> Placement:
+        from kaname.features.schemas import schemas_in
+
+        layouts = schemas_in(record.text()).layouts[record.relation.name]
+        pairs = list(zip(record.layouts, layouts, strict=True))
+        for store in record.stores:
+            if store not in self._marks:
+                self._marks[store] = self.records.mark(store), self._clock.monotonic_ns()
+        self._generation += 1
+        placement = Placement(
+            record.relation,
+            [layout for kept, layout in pairs if kept.role == "kept"],
+            {store: self.store(store) for store in record.stores},
+            generation=self._generation,
+            filling=[layout for kept, layout in pairs if kept.role != "kept"],
+            home=record.home,
+        )
+        placement.define()
+        return placement
+
+    # --- what is in the stores, for `comparing` ---------------------------------------------------------
+
+    def has_rows(self, facts: LayoutFacts) -> bool:
+        """Whether there is something in the table of a layout."""
+        try:
+            return any(True for _ in self.store(facts.store).scan(facts.table, limit=1))
+        except NotFound:
+            return False
+
+    def owner(self, facts: LayoutFacts) -> str | None:
+        """The relation whose rows are recorded to be there."""
+        for record in self.records.all(facts.store):
+            if any(kept.facts.place == facts.place for kept in record.layouts):
+                return record.relation.name
+        return None
+
+    # --- following --------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        if self._follower is None:
+            self._follower = threading.Thread(target=self._run, name="kaname-features", daemon=True)
+            self._follower.start()
+
+    def _run(self) -> None:
+        while not self._leave.wait(LOOK_S):
+            self.follow()
+
+
+def check(verdicts: dict[str, Verdict]) -> None:
+    """Raise the first change that would misread stored rows; it says how many more there are."""
+    refused = [problem for verdict in verdicts.values() for problem in verdict.refused]
+    if refused:
+        first = refused[0]
+        if len(refused) > 1:
+            first.message += f" (and {len(refused) - 1} more: `kaname check` lists them)"
+        raise first

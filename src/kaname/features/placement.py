@@ -15,7 +15,7 @@ class Placement:
     """A relation with its layouts and their stores. Never changed, but replaced by another one as a whole: whoever
     plans or caches by a placement compares `generation` with that of the present one."""
 
-    __slots__ = ("generation", "layouts", "recorder", "relation", "stores", "whole", "written")
+    __slots__ = ("generation", "home", "layouts", "recorder", "relation", "stores", "whole", "written")
 
     def __init__(
         self,
@@ -25,8 +25,10 @@ class Placement:
         *,
         generation: int,
         filling: Sequence[Layout] = (),
+        home: StoreName | None = None,
     ) -> None:
-        """`layouts`: at least one; with `filling` they are written, their stores in `stores`."""
+        """`layouts`: at least one; with `filling` they are written, their stores in `stores`. `home`: that of the
+        history; None: that of the first layout."""
         self.relation = relation
         self.layouts = tuple(layouts)
         """Those that hold every row, and may be read."""
@@ -34,7 +36,8 @@ class Placement:
         """Those that every write goes to, in this order."""
         self.stores = dict(stores)
         self.recorder = None if relation.history is None else Recorder(relation, relation.history)
-        """What keeps every write, in the store of the first layout; None: the relation has no history."""
+        """What keeps every write, in the store `home`; None: the relation has no history."""
+        self.home = home or self.layouts[0].store
         self.generation = generation
         """Another one than that of any placement before, of this relation and of others, in this process."""
         self.whole = self.holding(relation.names)
@@ -63,4 +66,4 @@ class Placement:
             if there is None or not there.keys() >= wanted.families.keys():
                 store.define(wanted)
         if self.recorder is not None:
-            self.recorder.define(self.stores[self.layouts[0].store])
+            self.recorder.define(self.stores[self.home])

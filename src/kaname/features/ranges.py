@@ -39,7 +39,7 @@ _NOTHING = Span(b"", b"")
 def following(parts: Sequence[CompiledPart], equal: Collection[str]) -> int:
     """How many leading parts have one value when the attributes in `equal` have."""
     for i, part in enumerate(parts):
-        if not all(name in equal for name in _names(part)):
+        if not all(name in equal for name in names_of(part)):
             return i
     return len(parts)
 
@@ -49,7 +49,7 @@ def sorted_by(parts: Sequence[CompiledPart], equal: Collection[str] = ()) -> lis
     attributes, and whether from the greatest to the least."""
     found: list[tuple[str, bool]] = []
     for part in parts[following(parts, equal) :]:
-        if all(name in equal for name in _names(part)):
+        if all(name in equal for name in names_of(part)):
             continue
         if part.attribute is None or not part.ordered:
             break
@@ -80,13 +80,14 @@ def span(parts: Sequence[CompiledPart], equal: Row, within: Within | None = None
     return _between(start, part, within)
 
 
-def _names(part: CompiledPart) -> tuple[str, ...]:
+def names_of(part: CompiledPart) -> tuple[str, ...]:
+    """The attributes of a part."""
     return part.hashed if part.attribute is None else (part.attribute,)
 
 
 def _next(part: CompiledPart | None) -> str:
     return (
-        "a range of nothing: the key is complete" if part is None else f"one value of {', '.join(_names(part))} first"
+        "a range of nothing: the key is complete" if part is None else f"one value of {', '.join(names_of(part))} first"
     )
 
 

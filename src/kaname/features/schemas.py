@@ -27,6 +27,10 @@ class Schemas(msgspec.Struct, frozen=True):
 
     relations: dict[str, Relation] = {}
     layouts: dict[str, tuple[Layout, ...]] = {}
+    declared: dict[str, DeclaredRelation] = {}
+    """Of each relation what the files say, with places."""
+    declared_layouts: dict[str, tuple[DeclaredLayout, ...]] = {}
+    """Likewise of its layouts, in the order of `layouts`."""
 
 
 def load(project: Path, text: Text) -> Schemas:
@@ -82,8 +86,13 @@ def _schemas(definitions: Sequence[Definition], problems: Problems, *, complete:
         problems.check_twice(f"schema of `{name}`", (each.name for each, _ in found))
         _check_held(names[name], relations[name], found, problems)
     _check_tables([pair for found in layouts.values() for pair in found], problems)
-    good = {name: tuple(layout for _, layout in found if layout is not None) for name, found in layouts.items()}
-    return Schemas(relations, good)
+    good = {name: [pair for pair in found if pair[1] is not None] for name, found in layouts.items()}
+    return Schemas(
+        relations,
+        {name: tuple(layout for _, layout in found if layout is not None) for name, found in good.items()},
+        {each.name.text: each for each in declared},
+        {name: tuple(wanted for wanted, _ in found) for name, found in good.items()},
+    )
 
 
 def _check_held(

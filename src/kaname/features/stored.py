@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
+import msgspec
+
 from kaname.arrow import RecordBatch
 from kaname.clock import Clock
-from kaname.errors import InvalidInput
+from kaname.errors import InvalidInput, NotFound
 from kaname.features.history.moments import At, known_at, micros
 from kaname.features.history.reading import Change, changes
 from kaname.features.history.recording import Kind
 from kaname.features.layout import Layout, StoreName
+from kaname.features.mirroring import Mirror
 from kaname.features.placement import Placement
 from kaname.features.ranges import Span
 from kaname.features.types import Relation, Row
@@ -26,6 +29,33 @@ _Made: TypeAlias = list[tuple[StoreName, list[Mutation]]]
 """What writes one row, by store."""
 
 
+Made: TypeAlias = Callable[..., list[Mutation]]
+"""The mutations of a layout for one row."""
+
+
+class _Write(msgspec.Struct, frozen=True):
+    """Rows on their way."""
+
+    kind: Kind
+    rows: Sequence[Row]
+    made: Made
+    times: Sequence[int]
+    """Of each the microsecond of its cells."""
+    ordered: bool
+    """Whether the times rise."""
+
+    def ready(self, placement: Placement) -> list[_Made]:
+        """All rows, made before the first is written, by time. Raises InvalidInput."""
+        recorder, ready = placement.recorder, list[_Made]()
+        for i, row in enumerate(self.rows):
+            us = self.times[i]
+            parts = [(layout.store, self.made(layout, row, timestamp_us=us, number=i)) for layout in placement.written]
+            if recorder is not None:
+                parts.append((placement.home, [recorder.keep(self.kind, row, us)]))
+            ready.append(parts)
+        return ready if self.ordered else [ready[i] for i in sorted(range(len(ready)), key=self.times.__getitem__)]
+
+
 class StoredRelation:
     """Rows of one relation. Thread-safe.
 
@@ -34,10 +64,15 @@ class StoredRelation:
     and the same call again is safe.
     """
 
-    def __init__(self, placement: Placement, clock: Clock) -> None:
+    def __init__(
+        self, placement: Placement, clock: Clock, confirm: Callable[[Placement], None] = lambda _: None
+    ) -> None:
+        """`confirm` is called behind each write, before the caller hears of it: where other layouts are in use by then
+        it has put another placement here."""
         self.placement = placement
         """What is in force now; `Features` puts another one here. Read it once for all that belongs together."""
         self._clock = clock
+        self._confirm = confirm
         self._last_us = 0
         self._lock = threading.Lock()
 
@@ -123,7 +158,7 @@ class StoredRelation:
                 expected="`define relation … with history` in the schema",
             )
         bounds = (0 if start is None else micros(start), _END_US if stop is None else micros(stop))
-        return changes(placement.recorder, placement.stores[placement.layouts[0].store], *bounds)
+        return changes(placement.recorder, placement.stores[placement.home], *bounds)
 
     def history(self, start: datetime | None = None, stop: datetime | None = None) -> Iterator[RecordBatch]:
         """The same as Arrow batches; see `history.exporting`. Raises MissingDependency, too."""
@@ -131,24 +166,33 @@ class StoredRelation:
 
         return batches(self.changes(start, stop), self.relation.attributes)
 
-    def _write(self, kind: Kind, rows: Sequence[Row], made: Callable[..., list[Mutation]], at: At | None) -> int:
-        """All rows are made before the first is written; each has a time of its own, in their order."""
+    def _write(self, kind: Kind, rows: Sequence[Row], made: Made, at: At | None) -> int:
+        """Write to all layouts that are in use at the end: those may change while rows are on their way.
+
+        Each row has a time of its own, in their order.
+        """
         placement = self.placement
-        times = self._times(placement, rows, at)
-        recorder, first = placement.recorder, placement.layouts[0].store
-        ready: list[_Made] = []
-        for i, row in enumerate(rows):
-            us = times[i]
-            parts = [(layout.store, made(layout, row, timestamp_us=us, number=i)) for layout in placement.written]
-            if recorder is not None:
-                parts.append((first, [recorder.keep(kind, row, us)]))
-            ready.append(parts)
-        if at is not None:
-            ready = [ready[i] for i in sorted(range(len(rows)), key=times.__getitem__)]
-        for batch in _batches(ready):
-            for store, mutations in batch.items():
-                placement.stores[store].write(mutations)
-        return len(rows)
+        write = _Write(kind, rows, made, self._times(placement, rows, at), ordered=at is None)
+        placement = self._write_in(placement, write)
+        while True:
+            self._confirm(placement)
+            now = self.placement
+            if now is placement:
+                return len(rows)
+            placement = now if _caught_up(placement, now, rows) else self._write_in(now, write)
+
+    def _write_in(self, placement: Placement, write: _Write) -> Placement:
+        """Returns what was written: another placement where a table has gone meanwhile."""
+        try:
+            for batch in _batches(write.ready(placement)):
+                for store, mutations in batch.items():
+                    placement.stores[store].write(mutations)
+        except NotFound:
+            self._confirm(placement)
+            if self.placement is placement:
+                raise
+            return self._write_in(self.placement, write)
+        return placement
 
     def _times(self, placement: Placement, rows: Sequence[Row], at: At | None) -> Sequence[int]:
         """Of each row the microsecond of its cells: without `at` one that no earlier write of this object has had."""
@@ -170,6 +214,20 @@ def _told_apart(layout: Layout, rows: Sequence[Row], times: list[int]) -> list[i
         times[i] = given + 1 if before == said else said
         last[key] = (said, times[i])
     return times
+
+
+def _caught_up(before: Placement, now: Placement, rows: Sequence[Row]) -> bool:
+    """Bring rows that were written as of `before` to layouts that have come since, from one that has stayed; returns
+    whether there is one."""
+    places = {layout.place for layout in before.written}
+    for target in (layout for layout in now.written if layout.place not in places):
+        stayed = (layout for layout in now.written if layout.place in places)
+        source = next((layout for layout in stayed if {*layout.attributes} >= {*target.attributes}), None)
+        if source is None:
+            return False
+        mirror = Mirror(source, now.stores[source.store], target, now.stores[target.store])
+        mirror.make_equal([target.key(row) for row in rows])
+    return True
 
 
 def _read(

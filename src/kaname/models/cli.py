@@ -111,6 +111,9 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
         promote: Annotated[
             bool | None, typer.Option("--promote/--no-promote", help="Let it answer; without, only if nothing does.")
         ] = None,
+        view: Annotated[
+            str | None, typer.Option(help="The view by which requests may name an entity (setting `view`).")
+        ] = None,
         json: Json = False,
     ) -> None:
         """Import a model file as a new version."""
@@ -129,6 +132,8 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
                 max_share=max_share,
                 promote=promote,
             )
+        if view is not None:
+            models.override(info.model, {"view": view}, who=who())
         _show(json, {"version": info, "notes": notes}, lambda: tables.version_page(info))
         if not json:
             answers = _say_what_answers(models, info.model, info.version, notes)

@@ -54,6 +54,11 @@ class Breaker:
         """What it does with calls; an open one says so until a call has asked `allows` after its wait."""
         return self._state
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is closed and knows of no call: who must be quick need neither ask nor tell of a success then."""
+        return not self._failures and self._state == "closed"
+
     def allows(self) -> bool:
         """Whether a call may pass now; each that may is followed by `succeeded` or `failed`."""
         if self.state == "closed":

@@ -44,6 +44,7 @@ from kaname.serving.routes import Router
 from kaname.serving.snapshot import ModelEntry, Snapshot, without_promotions
 from kaname.serving.tfs.labels import labelled
 from kaname.serving.traced import Tracing
+from kaname.serving.views.opened import Assemblies, Views
 from kaname.settings import ModelConfig, Recording, Settings
 from kaname.signature import Signature
 from kaname.telemetry.metrics import Metrics
@@ -116,9 +117,10 @@ class Node:
         remote: Remote | None = None,
         certificates: ClientCertificates | None = None,
         tracing: Tracing | None = None,
+        views: Views | None = None,
     ) -> None:
-        """`check` knows the tokens that are as good as keys, `certificates` the clients that need none, `remote` what
-        all nodes keep together, `tracing` which requests are traced."""
+        """`check` knows tokens that are as good as keys, `certificates` clients that need none, `remote` what all nodes
+        keep together, `tracing` which requests are traced, `views` what models read."""
         loop = asyncio.get_running_loop()
         self.gate = gate
         self.settings = settings
@@ -151,6 +153,7 @@ class Node:
             device_budget=partial(device_budget, settings),
             loaded=ResidencyMeters(metrics).loaded,
         )
+        self.assemblies = Assemblies(views, clock, settings.inference.max_rows)
         self._caches = Caches(metrics, self._deadlines, remote)
         self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())
@@ -173,6 +176,7 @@ class Node:
         What needs no loading (keys, limits, settings) holds when this returns. A change of the version that
         answers waits, in the background, until every worker has loaded it; then all switch at one instant.
         """
+        await self.assemblies.open(snapshot)
         self._newest = snapshot
         for entry in snapshot.models:
             for version in entry.versions:

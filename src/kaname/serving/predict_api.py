@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -13,13 +14,18 @@ from kaname.web.resources import Asked, Resource
 
 
 class PredictRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of the two. Tabular models take an object of the features by name, or their values in order; tensor models
-    an object of nested lists by input name. `GET …/metadata` has a body that works."""
+    """Rows, or entities where the model has a view. Tabular models take an object of the features by name, or their
+    values in order; tensor models an object of nested lists by input name. `GET …/metadata` has a body that works."""
 
     features: dict[str, object] | list[object] | None = None
     """One row."""
     instances: list[dict[str, object] | list[object]] | None = None
     """Several rows."""
+    entity: dict[str, object] | None = None
+    """Keys by which the model's view finds the features that the request does not bring; of several rows, the keys that
+    are the same for all."""
+    entities: list[dict[str, object]] | None = None
+    """The keys of each of several rows."""
 
 
 class Predicted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +39,17 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """By label, for classifiers that give them."""
 
 
+class UsedFeature(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature that a view gave, or the request in its place."""
+
+    value: object
+    origin: Literal["request", "cache", "shared", "store", "stale", "default", "derived"]
+    """The request, a cache of this process, one of all nodes, the store, a cache because the store does not answer, the
+    view's default, or computed."""
+    age_s: float | None
+    """Since the value was written, or since the time of the row; null: it has none."""
+
+
 class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer; of several rows, `predictions` holds the per-row part in the order of `instances`."""
 
@@ -44,6 +61,15 @@ class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     predictions: list[Predicted] | None = None
+    features: dict[str, UsedFeature] | list[dict[str, UsedFeature]] | None = None
+    """With `?explain=features`: what was used, of each row."""
+
+
+class Explain(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of a prediction."""
+
+    explain: Literal["features"] | None = None
+    """List the features that a view gave."""
 
 
 class SmokeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +107,7 @@ def predict_resources(ask: Ask, version_of: Callable[[str, str | None], VersionI
                 handler=None,
                 scope="any",
                 body=PredictRequest,
+                query=Explain,
                 answer=PredictAnswer,
                 tag="predict",
                 description="Needs the scope `predict:<model>`. `x-request-timeout-ms` sets a deadline.",

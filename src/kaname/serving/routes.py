@@ -28,12 +28,19 @@ from kaname.serving.predict import Admission, infer, observe, shedding
 from kaname.serving.tfs import codec as tfs
 from kaname.serving.tfs.codec import VERBS, TfsCodec, Verb
 from kaname.serving.traced import Tracing
+from kaname.serving.views.assemble import Assembly
+from kaname.serving.views.codec import ViewCodec, unexplained
+from kaname.serving.views.opened import Assemblies
 from kaname.settings import ModelConfig, Settings
 
 
 def oip_refusal(error: KanameError, _: str, request_id: str, status: int | None) -> tuple[int, bytes, bytes]:
     """A refusal in the Open Inference Protocol's form, which names no path."""
     return oip.refusal(error, request_id, status)
+
+
+EXPLAIN = b"explain=features"
+"""In the query of a request whose answer is to list the features that were used."""
 
 
 class Form(NamedTuple):
@@ -65,6 +72,7 @@ class Facts(Protocol):
     door_meters: DoorMeters
     deferral: Deferral | None
     tracing: Tracing | None
+    assemblies: Assemblies
 
     def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
@@ -92,29 +100,32 @@ class Router:
         self._facts = facts
         self._endpoints: dict[str, Endpoint] = {}
         self._streamed: dict[str, Endpoint] = {}
-        self._paths: dict[int, Path] = {}
+        self._paths: dict[tuple[int, bool], Path] = {}
 
     def replay(self, target: bytes, principal: Principal, again: Deferral) -> Endpoint | None:
         """The endpoint of `target` for a request that was accepted before from `principal`, and put aside; `again` is
         told when it cannot be answered now either."""
-        return self._find(_path_of(target), lambda _: principal, again)
+        return self._find(_path_of(target), lambda _: principal, again, explain=EXPLAIN in target)
 
     def find(self, target: bytes) -> Endpoint | None:
         """The endpoint of `target`, one that refuses when the model cannot be asked, None for other URLs."""
-        path = _path_of(target)
-        known = self._endpoints.get(path)
+        path, explain = _path_of(target), EXPLAIN in target
+        kept = f"{path}?" if explain else path
+        known = self._endpoints.get(kept)
         if known is None:
-            known = self._find(path, None, self._facts.deferral)
+            known = self._find(path, None, self._facts.deferral, explain=explain)
             if known is not None and known.lasting:  # as many as there are models and versions, not as queries
-                self._endpoints[path] = known
+                self._endpoints[kept] = known
         return known
 
-    def _find(self, path: str, who: PrincipalOf | None, later: Deferral | None) -> Endpoint | None:
+    def _find(
+        self, path: str, who: PrincipalOf | None, later: Deferral | None, *, explain: bool = False
+    ) -> Endpoint | None:
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
-                return self._endpoint(path, ref, None, JSON, who, deferral=later)
+                return self._endpoint(path, ref, None, JSON, who, deferral=later, explain=explain)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
-                return self._endpoint(path, ref, version, JSON, who, deferral=later)
+                return self._endpoint(path, ref, version, JSON, who, deferral=later, explain=explain)
             case ["", "v2", "models", ref, "infer"]:
                 return self._endpoint(path, ref, None, OIP, who, deferral=later)
             case ["", "v2", "models", ref, "versions", version, "infer"]:
@@ -167,15 +178,19 @@ class Router:
         streamed: bool = False,
         deferral: Deferral | None = None,
         grpc: bool = False,
+        explain: bool = False,
     ) -> Endpoint:
         """`labelled`: `version` is not a version's name but a label for one. `deferral`: for callers over HTTP, to whom
-        202 says something. `grpc`: `url` is a method."""
+        202 says something. `grpc`: `url` is a method. `explain`: the answer lists the features that were used."""
         facts = self._facts
         from_outside = principal_of is None and not streamed  # streams are traced as a whole, where they come in
         tracing = facts.tracing if from_outside else None
         principal_of = principal_of or facts.principal_of
         try:
             info = facts.labelled(ref, version) if labelled and version else facts.version(ref, version)
+            assembly = facts.assemblies.of(info, facts.config_of(info).view) if form is JSON else None
+            if explain and assembly is None:
+                raise unexplained(info.model)
         except KanameError as error:
             name = facts.name_of(ref)
             refusing = RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
@@ -183,15 +198,18 @@ class Router:
                 return refusing
             return tracing.endpoint(tracing.place(url, name, version, grpc=grpc), refusing, refusing)
         codec = form.codec(info, facts.settings.inference.max_rows)
+        if assembly is not None:
+            codec = ViewCodec(codec, assembly, explain=explain)
         if facts.cache_of(info) is not None:
             codec = MarkingCodec(codec)
-        config, path = facts.config_of(info), self._path(info)
+        config, path = facts.config_of(info), self._path(info, assembly)
         if deferral is facts.deferral and config.overload != "queue":  # another one is a replay's, whatever holds now
             deferral = None
         if config.overload == "value":
             codec = ValueCodec(codec)
         if streamed:
-            steps = facts.admission_of(info).step(facts.streams.step(facts.want(info)))
+            step = facts.streams.step(facts.want(info))
+            steps = facts.admission_of(info).step(step if assembly is None else assembly.step(step))
             path = Path(path.observers, steps, None)
 
         def endpoint(path: Path) -> PredictEndpoint:
@@ -214,14 +232,15 @@ class Router:
         place = tracing.place(url, info.model, info.version, grpc=grpc)
         return tracing.endpoint(place, endpoint(path), endpoint(tracing.path(path)))
 
-    def _path(self, info: VersionInfo) -> Path:
+    def _path(self, info: VersionInfo, assembly: Assembly | None) -> Path:
         """What observes the calls of a version, and the steps they take; shared by its URLs."""
-        path = self._paths.get(info.id)
+        kept = info.id, assembly is not None
+        path = self._paths.get(kept)
         if path is None:
-            path = self._paths[info.id] = self._compose(info)
+            path = self._paths[kept] = self._compose(info, assembly)
         return path
 
-    def _compose(self, info: VersionInfo) -> Path:
+    def _compose(self, info: VersionInfo, assembly: Assembly | None) -> Path:
         facts = self._facts
         meters, resident = facts.meters_of(info), facts.want(info)
         steps = infer(facts.residency, resident)
@@ -233,6 +252,8 @@ class Router:
             full = shedding(turnstile, meters.refused) if at_once else None
         if cache is not None:
             steps = cache.step(info, steps)  # what was answered before is answered under overload, too
+        if assembly is not None:
+            steps = assembly.step(steps)
         instead = value_handler(info, config.overload_value) if config.overload == "value" else None
         observers = observe(meters.meter(facts.clock), facts.recorder_of(info), instead)
         return Path(observers, facts.admission_of(info).step(steps), full)

@@ -76,6 +76,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Deadline of a request that names none."""
     pinned: bool = False
     """The version that answers is loaded before the server is ready and never makes room for others."""
+    view: str = ""
+    """Name of the view (`features/*.view.yaml`) by which requests may name an entity instead of its features."""
     overload: OverloadAnswer = "shed"
     """What is said when more is asked than can be answered: `shed` refuses with 503, `value` answers `overload_value`,
     `queue` answers 202 with an id under which the answer is found later (over HTTP; elsewhere it refuses)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 from kaname.telemetry.exemplars import Exemplar, ExemplarsOf, newest_by_bucket, read_exemplars
-from kaname.telemetry.families import Buckets, Family, Labels, gather
+from kaname.telemetry.families import Buckets, Family, gather
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -65,31 +65,33 @@ def openmetrics(families: Iterable[Family], exemplars: ExemplarsOf) -> str:
 
 
 def _samples(family: Family, bound_text: _Write, exemplars: ExemplarsOf) -> Iterable[str]:
+    name = family.name
     for labels, value in family.points:
+        inside = ",".join([f'{label}="{_escape(text, quote=True)}"' for label, text in labels])
         if isinstance(value, Buckets):
-            found = exemplars.get((family.name, labels))
-            yield from _histogram(family.name, labels, value, bound_text, found)
+            found = exemplars.get((name, labels)) if exemplars else None
+            yield from _histogram(name, inside, value, bound_text, found)
         else:
-            yield _sample(family.name, labels, value)
+            yield _sample(name, inside, value)
 
 
 def _histogram(
-    name: str, labels: Labels, value: Buckets, bound_text: _Write, exemplars: list[Exemplar] | None
+    name: str, inside: str, value: Buckets, bound_text: _Write, exemplars: list[Exemplar] | None
 ) -> Iterable[str]:
     shown = {} if exemplars is None else newest_by_bucket(exemplars, value.bounds)
+    begin = f'{name}_bucket{{{inside},le="' if inside else f'{name}_bucket{{le="'
     for at, (bound, count) in enumerate(zip((*value.bounds, math.inf), value.counts, strict=True)):
-        line = _sample(f"{name}_bucket", (*labels, ("le", bound_text(bound))), count)
+        line = f'{begin}{bound_text(bound)}"}} {_number(count)}'
         yield line if at not in shown else line + _exemplar(shown[at])
-    yield _sample(f"{name}_sum", labels, value.sum)
-    yield _sample(f"{name}_count", labels, value.counts[-1])
+    yield _sample(f"{name}_sum", inside, value.sum)
+    yield _sample(f"{name}_count", inside, value.counts[-1])
 
 
 def _exemplar(one: Exemplar) -> str:
     return f' # {{trace_id="{one.trace_id}",span_id="{one.span_id}"}} {_number(one.value)} {one.time_ns / 1e9:.3f}'
 
 
-def _sample(name: str, labels: Iterable[tuple[str, str]], value: float) -> str:
-    inside = ",".join(f'{label}="{_escape(text, quote=True)}"' for label, text in labels)
+def _sample(name: str, inside: str, value: float) -> str:
     return f"{name}{{{inside}}} {_number(value)}" if inside else f"{name} {_number(value)}"
 
 
@@ -99,11 +101,13 @@ def _escape(text: str, *, quote: bool = False) -> str:
 
 
 def _number(value: float) -> str:
+    if value.is_integer() and -(2**53) < value < 2**53:
+        return f"{value:.0f}"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     if math.isnan(value):
         return "NaN"
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return repr(value)
 
 
 def _canonical(bound: float) -> str:

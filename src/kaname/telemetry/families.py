@@ -94,6 +94,9 @@ def _gauge(readings: list[Reading]) -> float:
 
 
 def _histogram(readings: list[Reading]) -> Buckets:
+    if len(readings) == 1:
+        [(series, values)] = readings
+        return Buckets(series.bounds, tuple(accumulate(values[:-1])), values[-1])
     shared = set(readings[0][0].bounds).intersection(*(series.bounds for series, _ in readings))
     bounds = [*sorted(shared), math.inf]
     counts = dict.fromkeys(bounds, 0.0)

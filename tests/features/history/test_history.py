@@ -192,7 +192,9 @@ def test_a_row_and_its_history_are_one_batch(tmp_path: Path, clock: ManualClock)
 
 def test_what_was_written_under_another_schema_stays_readable(store: LmdbCells, clock: ManualClock) -> None:
     """Attributes added, taken away, moved, or of another type: what is there of before is read, the rest is null."""
-    made(store, clock).relation("plane").insert([{"tail": "N1", "seats": 3, "seen_at": T}], at=T)
+    planes = made(store, clock).relation("plane")
+    planes.insert([{"tail": "N1", "seats": 3, "seen_at": T}], at=T)
+    planes.delete([{"tail": "N1"}], at=T + SECOND)  # with rows there, such a change would be refused
     text = """
     define relation plane with history { range_km float64, seen_at timestamp, seats string, tail string key };
     define schema other for plane on cells("main") { table "others", row tail, family "f", value pack[] };
@@ -201,6 +203,7 @@ def test_what_was_written_under_another_schema_stays_readable(store: LmdbCells, 
     changed.relation("plane").update([{"tail": "N1", "seats": "4", "range_km": 1.5, "seen_at": T}], at=T + DAY)
     assert told(changed, "plane") == [
         (T, "insert", {"tail": "N1", "seen_at": T}),
+        (T + SECOND, "delete", {"tail": "N1"}),
         (T + DAY, "update", {"tail": "N1", "seats": "4", "range_km": 1.5, "seen_at": T}),
     ]
     changed.close()

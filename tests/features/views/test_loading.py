@@ -164,7 +164,7 @@ BAD = {
     "a key read under another name": (VIEW.replace("score", "user_id"), "what is known from the entity is not read"),
     "a name taken": (VIEW.replace("last: {", "age: {"), ":14:7: a second column of that name: there is the feature at"),
     "now": (VIEW.replace("last: {", "now: {"), ":14:7: a second column of that name: there is the moment"),
-    "no name of a column": (VIEW.replace("last: {", "'la st': {"), ":14:7: not a name"),
+    "no name of a column": (VIEW.replace("last: {", "'': {"), ":14:7: not a name"),
     "an age of nothing": (VIEW.replace("max_age_s: 60}", "max_age_s: 0}"), ":13:40: `reads"),
     "nothing read": ("name: a\nentity: [user_id]\nreads: []", ":3:8: a view that reads nothing"),
     "no features": ("name: a\nentity: [user_id]\nreads: [{relation: user, features: {}}]", ":3:36: nothing is read"),

@@ -219,8 +219,8 @@ class _Checking:
     def _name(self, name: str, what: str, at: str) -> None:
         """Columns of a view share one room for names."""
         self._problems.check_name(what, Word(name, at))
-        if not name.isidentifier():
-            self._problems.add("not a name", at, name, "letters, digits and `_`, a letter first")
+        if not name or not name.isprintable():
+            self._problems.add("not a name", at, name, "letters")
         elif name in self._taken:
             self._problems.add(f"a second column of that name: there is {self._taken[name]}", at, name)
         self._taken.setdefault(name, f"the {what} at {at}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,13 +15,27 @@ from kaname.features.types import Row, Type
 from kaname.features.views.checking import ordered
 from kaname.features.views.columns import column_of, values_of
 from kaname.features.views.deriving import MISSING, derive, needed, settled
+from kaname.features.views.guard import Guards
 from kaname.features.views.sources import Fetched, Source
 from kaname.features.views.types import NOW, Column, Feature, Read, View, moments
 
 Origin: TypeAlias = Literal["request", "cache", "shared", "store", "stale", "default", "derived"]
 """Where a value came from: the caches of the process and of the nodes, the store, a cache because the store fails."""
-Asked: TypeAlias = tuple[Fetched | None, ...]
-"""What was found for one entity, by source."""
+
+
+FoundRow: TypeAlias = Fetched | KanameError | None
+FoundRows: TypeAlias = tuple[FoundRow, ...]
+
+
+class Found(NamedTuple):
+    """What was found for one entity, by source: a row, None where there is none, an error where nobody answers."""
+
+    rows: FoundRows
+    origins: tuple[Origin, ...]
+
+
+Pick: TypeAlias = Callable[[FoundRows], Sequence[Any] | None]
+"""The values of a row; None: they must be had by `settle`."""
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +51,11 @@ class Plan:
     """Some columns of a view, and what they need. Its functions are pure; `sources` read."""
 
     def __init__(
-        self, view: View, relation_of: Callable[[str], StoredRelation], wanted: Sequence[str] | None = None
+        self,
+        view: View,
+        relation_of: Callable[[str], StoredRelation],
+        guards: Guards,
+        wanted: Sequence[str] | None = None,
     ) -> None:
         """`wanted`: columns of the view (None: all). Raises what `relation_of` raises, InvalidInput."""
         names = tuple(view.types) if wanted is None else tuple(name for name in view.types if name in wanted)
@@ -49,6 +68,7 @@ class Plan:
         self.sources = tuple(
             source for read in view.reads for source in _sources(read, features, placements[read.relation])
         )
+        self.guards = tuple(guards.of(source.layout) for source in self.sources)
         self._entity = view.entity.keys()
         self._hidden = tuple(name for source in self.sources for name in source.names if name not in names)
         inputs = dict.fromkeys(name for column in self.derived for name in column.inputs)
@@ -73,24 +93,46 @@ class Plan:
             self._refuse(entity)
         return tuple([source.key(entity) for source in self.sources])
 
-    def settle(self, found: Asked, now_us: int, given: Row | None = None) -> dict[str, Any]:
+    def settle(self, found: FoundRows, now_us: int, given: Row | None = None) -> dict[str, Any]:
         """The values read for one entity, those in `given` in their place.
 
-        Raises InvalidInput for one that is missing, and Unavailable for one that is too old, without a default.
+        For one without a default it raises InvalidInput when it is missing, Unavailable when it is too old, and the
+        error of a store that does not answer.
         """
         values: dict[str, Any] = {}
         for source, fetched, simple in zip(self.sources, found, self._simple, strict=True):
-            if simple and fetched is not None and None not in fetched.values:
+            if simple and type(fetched) is Fetched and None not in fetched.values:
                 values.update(zip(source.names, fetched.values, strict=True))
             else:
                 for feature, found_value, age_us in _aged(source, fetched, now_us):
                     value, _ = settled(feature, found_value, age_us)
                     if value is MISSING and (given is None or feature.name not in given):
+                        if isinstance(fetched, KanameError):
+                            raise fetched
                         raise _missing(source, feature, found_value, age_us)
                     values[feature.name] = value
         if given is not None:
             values.update({name: value for name, value in given.items() if name in values})
         return values
+
+    def picker(self, names: Sequence[str]) -> Pick:
+        """A short way to the values of some columns, in this order, where nothing is missing, old or derived."""
+        held = [name for source in self.sources for name in source.names]
+        if self.derived or not all(self._simple) or not names or not set(names).issubset(held):
+            return _nothing
+        pick: Any = itemgetter(*[held.index(name) for name in names])
+
+        def picked(found: FoundRows) -> Sequence[Any] | None:
+            values: tuple[Any, ...] = ()
+            for fetched in found:
+                if type(fetched) is not Fetched:
+                    return None
+                values += fetched.values
+            if None in values:
+                return None
+            return pick(values) if len(names) > 1 else (pick(values),)
+
+        return picked
 
     def compute(
         self, entities: Sequence[Row], rows: Sequence[dict[str, Any]], now_us: int, given: Sequence[Row] | None = None
@@ -111,14 +153,13 @@ class Plan:
     def explain(
         self,
         row: Row,
-        found: Asked,
-        origins: Sequence[Origin],
+        found: Found,
         now_us: int,
         given: Row | None = None,
     ) -> dict[str, Used]:
-        """Where each value of a finished row came from; `origins` say it of the sources."""
+        """Where each value of a finished row came from."""
         used: dict[str, Used] = {}
-        for source, fetched, origin in zip(self.sources, found, origins, strict=True):
+        for source, fetched, origin in zip(self.sources, *found, strict=True):
             for feature, value, age_us in _aged(source, fetched, now_us):
                 default = settled(feature, value, age_us)[1]
                 age_s = None if default or age_us is None else age_us / 1e6
@@ -165,14 +206,20 @@ def _sources(read: Read, needed: Sequence[Feature], placement: Placement) -> Ite
             yield Source(read, held, layout, placement.stores[layout.store])
 
 
-def _aged(source: Source, fetched: Fetched | None, now_us: int) -> Iterator[tuple[Feature, Any, int | None]]:
+def _aged(
+    source: Source, fetched: Fetched | KanameError | None, now_us: int
+) -> Iterator[tuple[Feature, Any, int | None]]:
     """The features of a source with their values and ages (None: there is no row, or nobody asked for its time)."""
-    if fetched is None:
+    if fetched is None or isinstance(fetched, KanameError):
         yield from ((feature, None, None) for feature in source.features)
         return
     stamps: Sequence[int] = fetched.stamps or (now_us,) * len(fetched.values)
     for feature, value, stamp in zip(source.features, fetched.values, stamps, strict=True):
         yield feature, value, max(0, now_us - stamp)
+
+
+def _nothing(_: FoundRows) -> None:
+    return None
 
 
 def _missing(source: Source, feature: Feature, value: object, age_us: int | None) -> KanameError:

@@ -1,0 +1,95 @@
+"""Answers a statement of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from kaname.errors import InvalidInput, NotFound
+from kaname.features.sql.dialect import Statement, parsed
+from kaname.features.sql.explaining import explained
+from kaname.features.sql.planning import check_allowed, plan_of
+from kaname.features.sql.reading import asked
+from kaname.features.sql.running import rows_of
+from kaname.features.sql.statements import Delete, Insert, Select
+from kaname.features.sql.values import Parameters
+from kaname.features.stored import StoredRelation
+
+DELETED_AT_ONCE = 1000
+
+
+class Answer:
+    """The rows of a query, read as they are taken, once; or how many were changed.
+
+    for row in features.query("SELECT item FROM order WHERE user_id = ?", ["u1"]):
+        print(row["item"])
+    """
+
+    def __init__(self, columns: tuple[str, ...], rows: Iterator[dict[str, object]], changed: int | None = None) -> None:
+        self.columns = columns
+        """Names, in their order."""
+        self.changed = changed
+        """Rows that were written or deleted; None for a query."""
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return self._rows
+
+    def all(self) -> list[dict[str, object]]:
+        """The rows that are left."""
+        return list(self._rows)
+
+
+def query(
+    text: str,
+    relation: Callable[[Statement], StoredRelation],
+    parameters: Parameters | None = None,
+    *,
+    plain: bool = False,
+) -> Answer:
+    """The answer to one statement; what changes rows has done so when this returns.
+
+    `relation` opens the relation that a statement names, or refuses it. With `plain` the parameters are what JSON
+    holds. Raises InvalidInput with the place in the text, what was found and what was expected, and what a store
+    raises; the rows of a query may raise the latter, too.
+    """
+    statement = parsed(text)
+    try:
+        stored = relation(statement)
+    except NotFound as error:
+        raise _placed(error, statement) from None
+    try:
+        wanted = asked(statement, stored.relation, parameters, plain=plain)
+    except RecursionError:
+        raise InvalidInput("the statement is nested too deeply", where="query") from None
+    if statement.explain:
+        return _explained(wanted, stored)
+    if isinstance(wanted, Insert):
+        return Answer((), iter(()), stored.insert(wanted.rows))
+    rows = _selected(wanted.chosen if isinstance(wanted, Delete) else wanted, stored)
+    return Answer((), iter(()), _deleted(rows, stored)) if isinstance(wanted, Delete) else rows
+
+
+def _placed(error: NotFound, statement: Statement) -> NotFound:
+    """Where the relation is named that does not exist."""
+    where = statement.place(statement.table) if error.where == "relation" else error.where
+    return NotFound(error.message, where=where, found=error.found, expected=error.expected)
+
+
+def _selected(select: Select, stored: StoredRelation) -> Answer:
+    plan = plan_of(select, stored.placement)
+    check_allowed(select, plan)
+    return Answer(tuple(column.name for column in select.columns), rows_of(select, plan, stored))
+
+
+def _deleted(keys: Answer, stored: StoredRelation) -> int:
+    count = 0
+    while some := list(islice(iter(keys), DELETED_AT_ONCE)):
+        stored.delete(some)
+        count += len(some)
+    return count
+
+
+def _explained(wanted: Select | Insert | Delete, stored: StoredRelation) -> Answer:
+    row = explained(wanted, stored)
+    return Answer(tuple(row), iter([row]))

@@ -1,0 +1,119 @@
+"""The step in front of inference that reads what a request did not bring: the columns of the model's view.
+
+It never waits: what an embedded store or a cache holds is read at once; a store over the network is asked on threads,
+and the call goes on when that has answered, or with cached and default values when it has not in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kaname.call import Call, Step
+from kaname.clock import Clock
+from kaname.errors import InvalidInput
+from kaname.features.views.plan import Found, Pick, Plan
+from kaname.features.views.reading import StoredView
+from kaname.features.views.types import View
+from kaname.serving.exchange import Body
+from kaname.serving.json_rows import ONE, place
+from kaname.serving.views.input import ViewInput, Wanted
+from kaname.serving.views.rows import Rows, rows_of
+from kaname.signature import Signature
+
+
+class Assembly:
+    """The bodies and the step of one version and the view of its model; follows the view when its file changes."""
+
+    def __init__(
+        self,
+        stored: StoredView,
+        signature: Signature,
+        max_rows: int,
+        plain: Callable[[Call, Body], None],
+        clock: Clock,
+    ) -> None:
+        """`plain` fills a call from a body without an entity. Raises InvalidInput where view and model do not fit."""
+        self._stored = stored
+        self._signature = signature
+        self._max_rows = max_rows
+        self._plain = plain
+        self._time_ns = clock.time_ns
+        self._compile(stored.view)
+
+    def _compile(self, view: View) -> None:
+        rows = rows_of(self._signature, view)
+        self._input = ViewInput(view, rows, self._max_rows, self._plain)
+        self._rows: Rows = rows
+        self._view = view
+        self._picked: Plan | None = None
+        self._part = self._stored.part(rows.names)
+
+    def fill(self, call: Call, body: Body) -> None:
+        """See `ViewInput.fill`."""
+        if self._stored.view is not self._view:
+            self._compile(self._stored.view)
+        self._input.fill(call, body)
+
+    def step(self, then: Step) -> Step:
+        """The step in front of `then`."""
+        time_ns = self._time_ns
+
+        def assemble(call: Call) -> None:
+            wanted: Wanted | None = call.wanted
+            if wanted is None:
+                then(call)
+                return
+            part = self._part
+            plan = part.plan()
+            now_us = time_ns() // 1000
+            keys = _keys(plan, call, wanted)
+            if len(keys) == 1 and wanted.used is None:
+                one = part.find_one(plan, keys[0], now_us, stamped=plan.stamped)
+                row = self._picker(plan)(one) if wanted.given is None else None
+                if row is not None:
+                    self._rows.fill_straight(call, row)
+                    then(call)
+                    return
+                found: Sequence[Found] = [Found(one, ())]
+            else:
+                found = part.find(plan, keys, now_us, stamped=wanted.used is not None)
+            self._finish(call, wanted, plan, found, now_us)
+            then(call)
+
+        return assemble
+
+    def _picker(self, plan: Plan) -> Pick:
+        if plan is not self._picked:
+            self._picked, self._pick = plan, plan.picker(self._rows.straight)
+        return self._pick
+
+    def _finish(self, call: Call, wanted: Wanted, plan: Plan, found: Sequence[Found], now_us: int) -> None:
+        given = wanted.given
+        rows: list[dict[str, Any]] = []
+        for i, one in enumerate(found):
+            try:
+                rows.append(plan.settle(one.rows, now_us, None if given is None else given[i]))
+            except InvalidInput as error:
+                error.where = str(error.where).replace("features", place(call, i), 1)
+                raise
+        plan.compute(wanted.entities, rows, now_us, given)
+        if wanted.used is not None:
+            for i, one in enumerate(found):
+                wanted.used.append(plan.explain(rows[i], one, now_us, None if given is None else given[i]))
+        if given is not None:
+            rows = [row | own for row, own in zip(rows, given, strict=True)]
+        self._rows.fill(call, rows)
+
+
+def _keys(plan: Plan, call: Call, wanted: Wanted) -> list[tuple[bytes, ...]]:
+    """The keys of each row. Raises InvalidInput with the place in the request."""
+    keys: list[tuple[bytes, ...]] = []
+    for i, entity in enumerate(wanted.entities):
+        try:
+            keys.append(plan.keys(entity))
+        except InvalidInput as error:
+            if call.form is not ONE:
+                error.where = str(error.where).replace("entity", f"entities[{i}]", 1)
+            raise
+    return keys

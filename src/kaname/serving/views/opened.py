@@ -1,0 +1,85 @@
+"""The views of models, opened before requests ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from kaname.clock import Clock
+from kaname.errors import InvalidInput, KanameError, Unavailable
+from kaname.features.views.reading import StoredView
+from kaname.models.types import VersionInfo
+from kaname.serving.json_input import json_input
+from kaname.serving.snapshot import Snapshot
+from kaname.serving.views.assemble import Assembly
+
+LOG = logging.getLogger("kaname.views")
+
+
+class Views:
+    """By name: a view with its stores, or why there is none. `open` blocks, on a thread; `of` does not."""
+
+    def __init__(self, view: Callable[[str], StoredView]) -> None:
+        """`view` opens a view with its stores; it raises a KanameError."""
+        self._view = view
+        self._found: dict[str, StoredView | KanameError] = {}
+        self._opening = threading.Lock()
+
+    def open(self, names: Iterable[str]) -> None:
+        """Open the views that are not yet; what is wrong with one is logged, and told to those who ask for it."""
+        with self._opening:
+            for name in names:
+                if isinstance(self._found.get(name), StoredView):
+                    continue
+                try:
+                    self._found[name] = self._view(name)
+                except KanameError as error:
+                    LOG.error("view %s: %s", name, error)
+                    self._found[name] = error
+
+    def of(self, name: str) -> StoredView:
+        """The view called so. Raises Unavailable."""
+        found = self._found.get(name)
+        if isinstance(found, StoredView):
+            return found
+        reason = "it is being opened" if found is None else str(found)
+        raise Unavailable(f"the model's view cannot be read: {reason}", where="view", found=name, retry_after_s=1.0)
+
+
+class Assemblies:
+    """The assemblies of versions whose models have a view; kept over snapshots."""
+
+    def __init__(self, views: Views | None, clock: Clock, max_rows: int) -> None:
+        self._views = views
+        self._clock = clock
+        self._max_rows = max_rows
+        self._of: dict[tuple[int, str], Assembly] = {}
+
+    async def open(self, snapshot: Snapshot) -> None:
+        """Open the views of a snapshot's models before requests ask for them, and let go of versions that are gone."""
+        stay = {version.id for entry in snapshot.models for version in entry.versions} if self._of else ()
+        self._of = {key: kept for key, kept in self._of.items() if key[0] in stay}
+        wanted = {entry.info.config.view for entry in snapshot.models} - {""}
+        if wanted and self._views is not None:
+            await asyncio.to_thread(self._views.open, wanted)
+
+    def of(self, info: VersionInfo, view: str) -> Assembly | None:
+        """The assembly of a version; None: its model has no view. Raises Unavailable where it cannot be read, or does
+        not fit."""
+        if not view:
+            return None
+        kept = self._of.get((info.id, view))
+        if kept is None:
+            stored = None if self._views is None else self._views.of(view)
+            if stored is None:
+                raise Unavailable("features are not read here", where="view", found=view)
+            plain = json_input(info.signature, self._max_rows).fill
+            try:
+                kept = Assembly(stored, info.signature, self._max_rows, plain, self._clock)
+            except InvalidInput as error:
+                what = f"view `{view}` does not fit {info.model}@{info.version}: {error.message}"
+                raise Unavailable(what, where=error.where, found=error.found, expected=error.expected) from error
+            self._of[info.id, view] = kept
+        return kept
