@@ -358,8 +358,7 @@ class Node:
     # --- lanes ------------------------------------------------------------------------------------------
 
     def _make_lane(self, info: VersionInfo, session: Session) -> Lane:
-        config = self.config_of(info)
-        meters = self.meters_of(info)
+        config, meters = self.config_of(info), self.meters_of(info)
         meters.loads.add()
         ran = meters.ran(self.clock)
         best_rows = batch_rows(info.profile, config)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
 from kaname.call import Principal
 from kaname.errors import NotFound
 from kaname.models.types import VersionInfo
+from kaname.serving.views import documented
+from kaname.serving.views.documented import Explain, UsedFeature
 from kaname.web.resources import Asked, Resource
 
 
@@ -39,17 +40,6 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """By label, for classifiers that give them."""
 
 
-class UsedFeature(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature that a view gave, or the request in its place."""
-
-    value: object
-    origin: Literal["request", "cache", "shared", "store", "stale", "default", "derived"]
-    """The request, a cache of this process, one of all nodes, the store, a cache because the store does not answer, the
-    view's default, or computed."""
-    age_s: float | None
-    """Since the value was written, or since the time of the row; null: it has none."""
-
-
 class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer; of several rows, `predictions` holds the per-row part in the order of `instances`."""
 
@@ -63,13 +53,6 @@ class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     predictions: list[Predicted] | None = None
     features: dict[str, UsedFeature] | list[dict[str, UsedFeature]] | None = None
     """With `?explain=features`: what was used, of each row."""
-
-
-class Explain(msgspec.Struct, frozen=True, kw_only=True):
-    """The query of a prediction."""
-
-    explain: Literal["features"] | None = None
-    """List the features that a view gave."""
 
 
 class SmokeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +82,7 @@ def predict_resources(ask: Ask, version_of: Callable[[str, str | None], VersionI
         return SmokeAnswer(ok=status == 200, status=status, request=info.sample, answer=found)
 
     return [
+        *documented.resources(),
         *(
             Resource(
                 method="POST",

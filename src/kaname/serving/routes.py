@@ -31,7 +31,9 @@ from kaname.serving.traced import Tracing
 from kaname.serving.views.assemble import Assembly
 from kaname.serving.views.codec import ViewCodec, unexplained
 from kaname.serving.views.opened import Assemblies
+from kaname.serving.views.reads import reads_of
 from kaname.settings import ModelConfig, Settings
+from kaname.telemetry.metrics import Metrics
 
 
 def oip_refusal(error: KanameError, _: str, request_id: str, status: int | None) -> tuple[int, bytes, bytes]:
@@ -73,6 +75,7 @@ class Facts(Protocol):
     deferral: Deferral | None
     tracing: Tracing | None
     assemblies: Assemblies
+    metrics: Metrics
 
     def name_of(self, ref: str) -> str: ...
     def version(self, ref: str, version: str | None) -> VersionInfo: ...
@@ -98,6 +101,7 @@ class Router:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+        self._reads = reads_of(facts.assemblies.views, facts.ids, facts.clock, facts.metrics, facts.settings)
         self._endpoints: dict[str, Endpoint] = {}
         self._streamed: dict[str, Endpoint] = {}
         self._paths: dict[tuple[int, bool], Path] = {}
@@ -126,6 +130,8 @@ class Router:
                 return self._endpoint(path, ref, None, JSON, who, deferral=later, explain=explain)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
                 return self._endpoint(path, ref, version, JSON, who, deferral=later, explain=explain)
+            case ["", "api", "v1", "views", name, "read"] if self._reads is not None:
+                return self._reads.endpoint(name, who or self._facts.principal_of, explained=explain)
             case ["", "v2", "models", ref, "infer"]:
                 return self._endpoint(path, ref, None, OIP, who, deferral=later)
             case ["", "v2", "models", ref, "versions", version, "infer"]:

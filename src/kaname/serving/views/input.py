@@ -16,20 +16,17 @@ import msgspec
 
 from kaname.call import Call
 from kaname.errors import InvalidInput, TooLarge
-from kaname.features.plain import reader_of
-from kaname.features.types import Attribute
 from kaname.features.views.plan import Used
 from kaname.features.views.types import View
 from kaname.serving.exchange import Body
 from kaname.serving.json_input import MANY, explain
 from kaname.serving.json_rows import ONE
+from kaname.serving.views.entities import Entities
 from kaname.serving.views.rows import Rows
 
 UNSET = msgspec.UNSET
 UNSET_TYPE: Any = msgspec.UnsetType
 ENTITY = b'"entit'
-_PLAIN = ("string", "bool", "int32", "int64", "float32", "float64")
-"""Types whose values JSON has as they are."""
 
 
 class Wanted:
@@ -70,9 +67,7 @@ class ViewInput:
                 forbid_unknown_fields=True,
             )
         ).decode
-        self._read = [
-            (name, reader_of(Attribute(name, of))) for name, of in view.entity.items() if of.name not in _PLAIN
-        ]
+        self._entity = Entities(view).read
 
     def fill(self, call: Call, body: Body) -> None:
         """Set the call's rows, its form and what it wants of the view. Raises InvalidInput, TooLarge."""
@@ -116,14 +111,3 @@ class ViewInput:
     def _given(self, said: Any) -> dict[str, Any]:
         values = msgspec.structs.astuple(said)
         return {name: value for name, value in zip(self._names, values, strict=True) if value is not UNSET}
-
-    def _entity(self, said: dict[str, Any], where: str) -> dict[str, Any]:
-        for name, read in self._read:
-            if name in said:
-                try:
-                    said[name] = read(said[name])
-                except InvalidInput as error:
-                    raise InvalidInput(
-                        error.message, where=f"{where}.{name}", found=error.found, expected=error.expected
-                    ) from None
-        return said

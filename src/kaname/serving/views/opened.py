@@ -39,6 +39,10 @@ class Views:
                     LOG.error("view %s: %s", name, error)
                     self._found[name] = error
 
+    def opened(self, name: str) -> StoredView | KanameError | None:
+        """The view called so, or why it could not be opened; None: nobody has tried."""
+        return self._found.get(name)
+
     def of(self, name: str) -> StoredView:
         """The view called so. Raises Unavailable."""
         found = self._found.get(name)
@@ -52,7 +56,7 @@ class Assemblies:
     """The assemblies of versions whose models have a view; kept over snapshots."""
 
     def __init__(self, views: Views | None, clock: Clock, max_rows: int) -> None:
-        self._views = views
+        self.views = views
         self._clock = clock
         self._max_rows = max_rows
         self._of: dict[tuple[int, str], Assembly] = {}
@@ -62,8 +66,8 @@ class Assemblies:
         stay = {version.id for entry in snapshot.models for version in entry.versions} if self._of else ()
         self._of = {key: kept for key, kept in self._of.items() if key[0] in stay}
         wanted = {entry.info.config.view for entry in snapshot.models} - {""}
-        if wanted and self._views is not None:
-            await asyncio.to_thread(self._views.open, wanted)
+        if wanted and self.views is not None:
+            await asyncio.to_thread(self.views.open, wanted)
 
     def of(self, info: VersionInfo, view: str) -> Assembly | None:
         """The assembly of a version; None: its model has no view. Raises Unavailable where it cannot be read, or does
@@ -72,7 +76,7 @@ class Assemblies:
             return None
         kept = self._of.get((info.id, view))
         if kept is None:
-            stored = None if self._views is None else self._views.of(view)
+            stored = None if self.views is None else self.views.of(view)
             if stored is None:
                 raise Unavailable("features are not read here", where="view", found=view)
             plain = json_input(info.signature, self._max_rows).fill

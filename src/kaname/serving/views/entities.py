@@ -1,0 +1,34 @@
+"""Entities as JSON names them: keys by name, texts for what JSON has no form of its own for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaname.errors import InvalidInput
+from kaname.features.plain import reader_of
+from kaname.features.types import Attribute
+from kaname.features.views.types import View
+
+_PLAIN = ("string", "bool", "int32", "int64", "float32", "float64")
+"""Types whose values JSON has as they are."""
+
+
+class Entities:
+    """Reads the entities of one view."""
+
+    def __init__(self, view: View) -> None:
+        self._read = [
+            (name, reader_of(Attribute(name, of))) for name, of in view.entity.items() if of.name not in _PLAIN
+        ]
+
+    def read(self, said: dict[str, Any], where: str) -> dict[str, Any]:
+        """What was said, values in the place of texts. Raises InvalidInput below `where`."""
+        for name, read in self._read:
+            if name in said:
+                try:
+                    said[name] = read(said[name])
+                except InvalidInput as error:
+                    raise InvalidInput(
+                        error.message, where=f"{where}.{name}", found=error.found, expected=error.expected
+                    ) from None
+        return said
