@@ -22,6 +22,8 @@ from kaname.batch import api as batch_api
 from kaname.batch.runner import Runner as BatchRunner
 from kaname.call import Principal
 from kaname.errors import KanameError, MissingDependency
+from kaname.features import api as features_api
+from kaname.features import streams as feature_streams
 from kaname.following import Following
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
@@ -338,6 +340,8 @@ class DataPlane:
             *tenants_api.resources(stores.tenants, stores.usage()),
             *predictions_api.resources(stores.predictions),
             *batch_api.resources(stores.jobs, stores.models),
+            *features_api.resources(stores.features),
+            *feature_streams.resources(),
             *nodes_api.resources(stores.nodes),
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
             *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),
@@ -357,6 +361,7 @@ class DataPlane:
                 ),
                 *tfs_api.routes(catalog, authorize, site.authenticate, ids=self._ids),
                 *self._streams(site),
+                *feature_streams.RowStreams(stores.features, site).routes(),
                 *token_endpoint.routes(settings.access, stores.project.data, site.authenticate, self._clock),
             ],
             metrics_folder=self._metrics_folder,

@@ -33,6 +33,7 @@ hooks = "{hooks}"
 "path.model" = "iris"
 "path.version" = "1"
 "path.label" = "stable"
+"path.relation" = "order"
 [[operations]]
 include-operation-id-regex = "^(put|patch|delete|post.*(Load|Unload|Archive|Promote|Rollback|Versions|Optimize)$)"
 parameters = {{ "path.model" = "spare" }}
@@ -49,6 +50,12 @@ def lines(context, value):
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 '''
+SCHEMA = """
+define relation order { user_id string key, placed_at timestamp key, item string, price float64, tags json };
+define schema by_user for order on cells("main") {
+  table "t", row size{user_id}:placed_at, family "f", value pack[]
+};
+"""
 SERVER_ERRORS = ("Traceback", "a fault inside the server")
 
 
@@ -81,8 +88,10 @@ def ask(server: Server, folder: Path, *options: str) -> str:
 
 
 @pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing"])
-def test_every_answer_is_documented(serve: Serve, tmp_path: Path, phases: str) -> None:
+def test_every_answer_is_documented(serve: Serve, project: Path, tmp_path: Path, phases: str) -> None:
     """Whatever is asked, valid or not: no server error, no undocumented answer, no hang; the server answers on."""
+    (project / "features").mkdir()
+    (project / "features" / "order.schema").write_text(SCHEMA)
     with serve(KANAME_ACCESS__OAUTH__ENABLED="true") as server:
         add_spare(server)
         ask(server, tmp_path, "--phases", phases, "-n", "10")

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kaname.access import scopes
 from kaname.access.keys import Keys
 from kaname.access.types import KeyInfo
 from kaname.call import Priority
@@ -45,7 +46,7 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     scopes: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, max_length=100, description="`predict:<model>`, `predict:*`, `read`, `write` or `admin`."),
+        Meta(min_length=1, max_length=100, description=scopes.EXPECTED),
     ]
     name: str = ""
     rate_rows_per_s: Annotated[float | None, Meta(description="Rows per second; null: the project's default.")] = None

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kaname.access import scopes
 from kaname.access.api import KeyView, NewKey
 from kaname.access.keys import Keys
 from kaname.call import Priority
@@ -30,7 +31,7 @@ def commands(open_keys: Callable[[], Keys]) -> typer.Typer:
     def create(
         scope: Annotated[
             list[str],
-            typer.Option("--scope", "-s", help="predict:<model>, predict:*, read, write or admin; may be repeated."),
+            typer.Option("--scope", "-s", help=f"{scopes.EXPECTED}; may be repeated."),
         ],
         name: Annotated[str, typer.Option(help="What the key is for.")] = "",
         rate: Annotated[

@@ -143,7 +143,7 @@ class OAuth:
                 "grant_types_supported": ["client_credentials"],
                 "response_types_supported": [],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-                "scopes_supported": ["predict:*", "read", "write", "admin"],
+                "scopes_supported": ["predict:*", "read:*", "write:*", "read", "write", "admin"],
             }
         )
 
@@ -155,7 +155,7 @@ class OAuth:
 def _narrowed(held: scopes.Grant, asked: str) -> str:
     names = asked.split(" ")
     if not all(scopes.is_scope(name) for name in names):
-        raise OAuthError("invalid_scope", "scopes are predict:<model>, predict:*, read, write or admin")
+        raise OAuthError("invalid_scope", f"scopes are {scopes.EXPECTED}")
     if not all(scopes.covers(held, scopes.grant([name])) for name in names):
         raise OAuthError("invalid_scope", "the key does not have every scope that was asked for")
     return " ".join(dict.fromkeys(names))

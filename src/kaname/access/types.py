@@ -10,8 +10,8 @@ from kaname.call import Priority
 class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One API key; the key itself is known only to its holder.
 
-    Scopes are `predict:<model>` (or `predict:*`), `read`, `write`, `admin`; `admin` implies all, `write`
-    implies `read`.
+    Scopes are `predict:<model>`, `read:<relation>`, `write:<relation>` (`*`: all of them), `read`, `write`, `admin`;
+    `admin` implies all, `write` implies `read`.
     """
 
     id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from os import PathLike
 from types import TracebackType
@@ -18,6 +18,7 @@ from kaname import errors
 from kaname.client.budget import RetryBudget
 from kaname.client.connections import Connections
 from kaname.client.exchanged import Broken, Reply
+from kaname.client.features import Features
 from kaname.clock import Clock, SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Overloaded, RateLimited, Unavailable
 
@@ -117,6 +118,8 @@ class Client:
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not a secret)
         self._clock = clock or SystemClock()
         self._sleep = sleep
+        self.features = Features(self._ask, self._lines, _decoded)
+        """Rows of relations."""
 
     # --- what it can ask -------------------------------------------------------------------------------
 
@@ -160,15 +163,10 @@ class Client:
         headers = dict(self._headers)
         if deadline_ms is not None:
             headers["x-request-timeout-ms"] = str(max(1, int(deadline_ms)))
-        stream = self._connections.stream(f"{path}/predict/stream", headers, self._timeout_s)
         encode = msgspec.json.Encoder().encode
-        with closing(stream.answers(encode({"features": row}) for row in rows)) as answers:
-            try:
-                yield from map(_answered, answers)
-            except Broken as broken:
-                raise Unavailable(f"the connection failed: {broken}", where=self._connections.url) from broken
-            except TimeoutError:
-                raise DeadlineExceeded("no answer came in time", where=self._connections.url) from None
+        lines = (encode({"features": row}) for row in rows)
+        with closing(self._streamed(f"{path}/predict/stream", lines, headers)) as answers:
+            yield from map(_answered, answers)
 
     def models(self) -> list[Model]:
         """All models, ordered by name."""
@@ -203,9 +201,37 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    # --- one request and its retries -------------------------------------------------------------------
+    # --- lines, and one request with its retries -------------------------------------------------------------------
 
-    def _ask(self, method: str, path: str, body: bytes = b"", deadline_ms: float | None = None) -> Reply:
+    def _streamed(
+        self, path: str, lines: Iterable[bytes], headers: Mapping[str, str]
+    ) -> Generator[bytes | Reply, None, None]:
+        stream = self._connections.stream(path, headers, self._timeout_s)
+        with closing(stream.answers(lines)) as answers:
+            try:
+                yield from answers
+            except Broken as broken:
+                raise Unavailable(f"the connection failed: {broken}", where=self._connections.url) from broken
+            except TimeoutError:
+                raise DeadlineExceeded("no answer came in time", where=self._connections.url) from None
+
+    def _lines(self, path: str, body: bytes) -> Iterator[bytes]:
+        """The lines that answer a body. Raises the error that refused it."""
+        with closing(self._streamed(path, [body], self._headers)) as answers:
+            for line in answers:
+                if isinstance(line, Reply):
+                    raise _error(line)
+                yield line
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        deadline_ms: float | None = None,
+        *,
+        media: str = "application/json",
+    ) -> Reply:
         total_s = self._timeout_s if deadline_ms is None else deadline_ms / 1000
         until_ns = self._clock.monotonic_ns() + int(total_s * 1e9)
         self._budget.earn()
@@ -214,7 +240,7 @@ class Client:
             error: KanameError
             pause_s: float | None = None
             try:
-                reply = self._send(method, path, body, until_ns)
+                reply = self._send(method, path, body, until_ns, media)
             except Broken as broken:
                 error = Unavailable(f"the connection failed: {broken}", where=self._connections.url)
                 if broken.before_answer:
@@ -231,13 +257,13 @@ class Client:
             tries += 1
             self._sleep(pause_s)
 
-    def _send(self, method: str, path: str, body: bytes, until_ns: int) -> Reply:
+    def _send(self, method: str, path: str, body: bytes, until_ns: int, media: str = "application/json") -> Reply:
         left_ns = until_ns - self._clock.monotonic_ns()
         if left_ns <= 0:
             raise DeadlineExceeded("the deadline passed before the request was sent")
         headers = self._headers | {"x-request-timeout-ms": str(max(1, left_ns // 1_000_000))}
         if body:
-            headers["content-type"] = "application/json"
+            headers["content-type"] = media
         try:
             return self._connections.request(method, path, body, headers, left_ns / 1e9)
         except TimeoutError:

@@ -106,6 +106,12 @@ class Features:
                 self._follow()
             return self._relations[name]
 
+    def placed(self) -> list[str]:
+        """The relations that have a place for rows. Raises what is wrong with the files."""
+        with self._lock:
+            schemas = self._known()
+            return sorted(name for name in schemas.relations if schemas.layouts[name])
+
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
         """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`.
 

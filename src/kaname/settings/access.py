@@ -10,7 +10,9 @@ from msgspec import Meta
 from kaname.settings.units import Count, Rate
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
-SCOPE = r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|read|write|admin"
+SCOPE = (
+    r"predict:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})|(?:read|write):(?:\*|[A-Za-z_][A-Za-z0-9_]{0,127})|read|write|admin"
+)
 """What a key or token may be allowed; `access.scopes` says what each means."""
 Scope = Annotated[str, Meta(pattern=f"^({SCOPE})$")]
 

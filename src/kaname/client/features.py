@@ -1,0 +1,139 @@
+"""Rows of relations on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from kaname.client.exchanged import Reply
+
+Values = Mapping[str, object]
+"""Values by attribute: of Python's types (datetime, Decimal, bytes, …), or as JSON has them."""
+Row = dict[str, Any]
+"""The same of an answer, as JSON has them: times, dates and decimals are text, bytes base64."""
+
+BODY_BYTES = 4 * 1024 * 1024
+"""Rows to insert are sent about so many together."""
+
+T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+
+
+class Attribute(msgspec.Struct, frozen=True, kw_only=True):
+    """An attribute of a relation; rows are told apart by those of the key."""
+
+    name: str
+    type: str
+    key: bool
+
+
+class Relation(msgspec.Struct, frozen=True, kw_only=True):
+    """A relation that the key may read."""
+
+    name: str
+    attributes: tuple[Attribute, ...]
+
+
+class QueryResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a statement gave; `changed` counts the rows that it wrote or deleted, None for a query."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    changed: int | None = None
+
+
+class _Relations(msgspec.Struct):
+    items: list[Relation]
+    next: str | None = None
+
+
+class _Changed(msgspec.Struct):
+    changed: int
+
+
+class _Rows(msgspec.Struct):
+    rows: list[Row | None]
+
+
+class Ask(Protocol):
+    """Sends one request, as often as it may be; raises a KanameError."""
+
+    def __call__(self, method: str, path: str, body: bytes = b"", *, media: str = "application/json") -> Reply:
+        """The answer."""
+
+
+class Features:
+    """What `Client.features` can ask. Raises the KanameError that the server raised."""
+
+    def __init__(self, ask: Ask, lines: Callable[[str, bytes], Iterator[bytes]], decoded: Callable[..., Any]) -> None:
+        """`lines` yields the lines that answer a body; `decoded` makes a Struct of a Reply."""
+        self._ask = ask
+        self._lines = lines
+        self._decoded = decoded
+
+    def relations(self) -> list[Relation]:
+        """The relations that the key may read, by name."""
+        found: list[Relation] = []
+        after: str | None = ""
+        while after is not None:
+            path = "/api/v1/relations" + (f"?after={quote(after)}" if after else "")
+            page: _Relations = self._decoded(self._ask("GET", path), _Relations)
+            found += page.items
+            after = page.next
+        return found
+
+    def query(self, sql: str, parameters: Sequence[object] | Values | None = None) -> QueryResult:
+        """Answer one statement; `parameters` are the values of `?` or of `:name`."""
+        result: QueryResult = self._decoded(
+            self._ask("POST", "/api/v1/query", _statement(sql, parameters)), QueryResult
+        )
+        return result
+
+    def rows(self, sql: str, parameters: Sequence[object] | Values | None = None) -> Iterator[Row]:
+        """The rows of a query one after the other, however many; closing the iterator ends the request."""
+        for line in self._lines("/api/v1/query/stream", _statement(sql, parameters)):
+            yield msgspec.json.decode(line)
+
+    def insert(self, relation: str, rows: Iterable[Values]) -> int:
+        """Write whole rows over those with the same keys, in batches, each durable before the next is sent; returns how
+        many. When it raises some batches may have been written; the same call again is safe."""
+        written = 0
+        for body in _bodies(rows):
+            reply = self._ask("POST", f"{_path(relation)}/stream", body, media="application/x-ndjson")
+            written += int(self._decoded(reply, _Changed).changed)
+        return written
+
+    def get(self, relation: str, keys: Sequence[Values], attributes: Sequence[str] | None = None) -> list[Row | None]:
+        """The rows with these keys, in their order, or only some attributes of them; None: there is none."""
+        body = _encode({"keys": keys, "attributes": attributes})
+        found: _Rows = self._decoded(self._ask("POST", f"{_path(relation)}/get", body), _Rows)
+        return found.rows
+
+    def delete(self, relation: str, keys: Sequence[Values]) -> None:
+        """Delete the rows with these keys; what is not there is no error."""
+        self._ask("POST", f"{_path(relation)}/delete", _encode({"keys": keys}))
+
+
+def _path(relation: str) -> str:
+    return f"/api/v1/relations/{quote(relation, safe='')}/rows"
+
+
+def _statement(sql: str, parameters: Sequence[object] | Values | None) -> bytes:
+    return _encode({"sql": sql, "parameters": parameters})
+
+
+def _bodies(rows: Iterable[Values]) -> Iterator[bytes]:
+    """Lines of JSON, about `BODY_BYTES` together."""
+    lines: list[bytes] = []
+    size = 0
+    for row in rows:
+        lines.append(_encode(row))
+        size += len(lines[-1])
+        if size >= BODY_BYTES:
+            yield b"\n".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"\n".join(lines)
