@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from kaname.features.codecs import Codec
-from kaname.features.packing import Pack, Unpack, pack_of
+from kaname.features.packing import Pack, Unpack, pack_of, unpack_of_some
 from kaname.features.parts import CompiledPart, take_parts, write_parts
 from kaname.features.refusing import refused
 from kaname.features.types import Row
@@ -44,6 +45,9 @@ class Group(Protocol):
 
     def find(self, names: Collection[str], into: dict[str, set[bytes]]) -> None:
         """The qualifiers, by family, that hold attributes in `names`."""
+
+    def only(self, names: Collection[str]) -> Group:
+        """The same cells for who reads attributes in `names`: it may leave others out."""
 
 
 class AttributeCells:
@@ -85,15 +89,27 @@ class AttributeCells:
             if name in names:
                 into.setdefault(family, set()).add(qualifier)
 
+    def only(self, names: Collection[str]) -> Group:
+        return self
+
 
 class OneCell:
     """All attributes in one cell."""
 
-    def __init__(self, family: str, qualifier: bytes, names: Sequence[str], write: Pack, read: Unpack) -> None:
+    def __init__(
+        self,
+        family: str,
+        qualifier: bytes,
+        names: Sequence[str],
+        write: Pack,
+        read: Unpack,
+        read_some: Callable[[Collection[str]], Unpack | None] = lambda _: None,
+    ) -> None:
+        """`read_some` gives what reads only some attributes, where that is cheaper."""
         self.attributes = tuple(names)
         self.families = (family,)
         self._family, self._qualifier = family, qualifier
-        self._write, self._read = write, read
+        self._write, self._read, self._read_some = write, read, read_some
 
     def write(self, row: Row, only: Collection[str] | None, into: Writes) -> None:
         if only is not None and not self._all_or_none(only):
@@ -110,6 +126,12 @@ class OneCell:
         if any(name in names for name in self.attributes):
             into.setdefault(self._family, set()).add(self._qualifier)
 
+    def only(self, names: Collection[str]) -> Group:
+        read = self._read_some(names)
+        if read is None:
+            return self
+        return OneCell(self._family, self._qualifier, self.attributes, self._write, read)
+
     def _all_or_none(self, only: Collection[str]) -> bool:
         """Whether all attributes are to be written. Raises InvalidInput for some of them."""
         absent = [name for name in self.attributes if name not in only]
@@ -121,7 +143,8 @@ class OneCell:
 
 def packed(family: str, qualifier: bytes, codecs: Sequence[Codec]) -> OneCell:
     """`value pack[…]`."""
-    return OneCell(family, qualifier, [codec.attribute for codec in codecs], *pack_of(codecs))
+    names, (write, read) = [codec.attribute for codec in codecs], pack_of(codecs)
+    return OneCell(family, qualifier, names, write, read, partial(unpack_of_some, codecs))
 
 
 def joined(family: str, qualifier: bytes, parts: Sequence[CompiledPart]) -> OneCell:

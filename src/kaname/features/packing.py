@@ -8,7 +8,7 @@ A pack to which attributes were appended still reads what was written before: th
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -95,6 +95,35 @@ def _unpack_of(codecs: Sequence[Codec]) -> Unpack:
         if not data or data[0] > count:
             raise ValueError(f"a pack of {data[0] if data else 'no'} attributes where {count} are expected")
         before(data[0])(data, into)
+
+    return unpack
+
+
+def unpack_of_some(codecs: Sequence[Codec], names: Collection[str]) -> Unpack | None:
+    """What reads only some attributes of a pack, which costs what these cost; None: their place depends on others."""
+    chosen = [i for i, codec in enumerate(codecs) if codec.attribute in names]
+    if any(not codecs[i].code for i in chosen):
+        return None
+    everything, count = _unpack_of(codecs), len(codecs)
+    wide = "".join(c.code if c.attribute in names else f"{struct.calcsize(f'>{c.code}')}x" for c in codecs if c.code)
+    packer = struct.Struct(f">B{(count + 7) // 8}s{wide}")
+    unpack_from, size, clear = packer.unpack_from, _header(codecs).size, bytes((count + 7) // 8)
+    exact = all(codec.code for codec in codecs)
+    wanted = [codecs[i].attribute for i in chosen]
+    revived = [(codecs[i].attribute, codecs[i].revive) for i in chosen]
+    to_revive = [(name, revive) for name, revive in revived if revive is not None]
+    marks = [(codecs[i].attribute, i >> 3, 1 << (i & 7)) for i in chosen]
+
+    def unpack(data: bytes, into: dict[str, object]) -> None:
+        if data[:1] != _BYTES[count] or len(data) < size or (exact and len(data) != size):
+            return everything(data, into)  # written before attributes were appended, or not a pack
+        _, nulls, *items = unpack_from(data)
+        into.update(zip(wanted, items, strict=True))
+        for name, revive in to_revive:
+            into[name] = revive(into[name])
+        if nulls != clear:
+            into.update((name, None) for name, at, bit in marks if nulls[at] & bit)
+        return None
 
     return unpack
 

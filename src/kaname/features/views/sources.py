@@ -50,7 +50,7 @@ class Source:
         attributes = tuple(feature.attribute for feature in features)
         pick: Any = itemgetter(*attributes)
         self._pick: Callable[[Row], tuple[Any, ...]] = pick if len(attributes) > 1 else lambda row: (pick(row),)
-        self._groups = [group for group in layout.groups if {*group.attributes}.intersection(attributes)]
+        self._groups = [g.only(attributes) for g in layout.groups if {*g.attributes}.intersection(attributes)]
         self._empty: dict[str, object] = dict.fromkeys(attributes)
         self._columns = self._wanted(attributes)
         self._cells_of = [self._cell_of(name) for name in attributes]
