@@ -9,6 +9,7 @@ import pytest
 
 from tests.cassandra_servers import cassandra  # noqa: F401  (a fixture)
 from tests.databases import create, mariadb, postgres, url  # noqa: F401  (fixtures)
+from tests.hbase_servers import hbase  # noqa: F401  (a fixture)
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 REQUIRED = os.environ.get("KANAME_REQUIRE_SERVICES") == "1"

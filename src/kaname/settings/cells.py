@@ -30,7 +30,7 @@ class CellsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     password_file: str | None = None
     """File that holds it."""
     ca_file: str | None = None
-    """PEM file of the authorities that vouch for the servers, which speak TLS then; None: no TLS."""
+    """PEM file of the authorities that vouch for Cassandra's nodes, which speak TLS then; None: no TLS."""
     timeout_ms: Annotated[float, Meta(ge=10)] = 2_000
     """Longest wait for one answer of the store, with all that is tried again."""
     hedge_ms: Millis = 100

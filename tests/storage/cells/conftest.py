@@ -15,6 +15,7 @@ from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.memory import MemoryCells
 from kaname.storage.cells.types import CellStore
 from tests.cassandra_servers import Cassandra
+from tests.hbase_servers import Hbase
 
 Started = subprocess.Popen[str]
 Start = Callable[..., Started]
@@ -62,9 +63,9 @@ def opened(kind: str, request: pytest.FixtureRequest) -> CellStore:
         return MemoryCells(SystemClock())
     if kind == "lmdb":
         return LmdbCells(request.getfixturevalue("tmp_path_factory").mktemp("cells"), SystemClock())
-    if kind == "cassandra":
-        cassandra: Cassandra = request.getfixturevalue("cassandra")
-        return cassandra.open()
+    if kind in ("cassandra", "hbase"):
+        server: Cassandra | Hbase = request.getfixturevalue(kind)
+        return server.open(timeout_s=10.0)
     assert kind == "lmdb owned by another process"
     return LmdbCells(request.getfixturevalue("owned"), SystemClock())
 
@@ -74,6 +75,7 @@ KINDS = [
     "lmdb",
     "lmdb owned by another process",
     pytest.param("cassandra", marks=pytest.mark.services),
+    pytest.param("hbase", marks=pytest.mark.services),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kaname.errors import InvalidInput, NotFound, TooLarge
 from kaname.storage.cells.types import (
@@ -66,6 +66,20 @@ def stamped(mutations: Sequence[Mutation], tables: Mapping[str, Mapping[str, obj
     if size > MAX_BATCH_BYTES:
         raise TooLarge("the batch is too large", found=f"{size} bytes", expected=f"at most {MAX_BATCH_BYTES}")
     return ready
+
+
+def stamped_anew(
+    mutations: Sequence[Mutation],
+    tables: Callable[[], Mapping[str, Mapping[str, object]]],
+    look: Callable[[], None],
+    now_us: int,
+) -> list[Mutation]:
+    """The same by what is known of `tables`, which is looked up anew before something is not found."""
+    try:
+        return stamped(mutations, tables(), now_us)
+    except NotFound:  # unless another process has made it meanwhile
+        look()
+        return stamped(mutations, tables(), now_us)
 
 
 def _check_row(one: Mutation) -> None:

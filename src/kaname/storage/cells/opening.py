@@ -32,6 +32,8 @@ def open_cells(settings: CellsSettings, folder: Path, clock: Clock) -> CellStore
     """The store; an embedded one is in `folder`. Raises InvalidInput, MissingDependency, Unavailable, OSError."""
     if settings.kind == "cassandra":
         return _cassandra(settings, clock)
+    if settings.kind == "hbase":
+        return _hbase(settings, clock)
     from kaname.storage.cells.lmdb.store import LmdbCells
 
     return LmdbCells(folder, clock)
@@ -56,6 +58,18 @@ def _cassandra(settings: CellsSettings, clock: Clock) -> CellStore:
     )
 
 
+def _hbase(settings: CellsSettings, clock: Clock) -> CellStore:
+    from kaname.storage.cells.hbase.driver import Servers
+    from kaname.storage.cells.hbase.store import HbaseCells
+
+    if settings.user is not None or settings.ca_file is not None:
+        raise InvalidInput("HBase's Thrift server knows neither users nor TLS", where="cells", found="user or ca_file")
+    servers = Servers(
+        addresses=_addresses(settings, 9090), timeout_s=settings.timeout_ms / 1000, connections=settings.connections
+    )
+    return HbaseCells(servers, clock, namespace=settings.keyspace)
+
+
 def _addresses(settings: CellsSettings, port: int) -> tuple[tuple[str, int], ...]:
     """Hosts and ports. Raises InvalidInput."""
     return tuple(_address(address, port) for address in settings.addresses)
@@ -64,7 +78,7 @@ def _addresses(settings: CellsSettings, port: int) -> tuple[tuple[str, int], ...
 def _address(text: str, port: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{text}")
-        if parts.hostname and parts.netloc == text:
+        if parts.hostname and parts.netloc == text and "@" not in text and " " not in text:
             return parts.hostname, parts.port or port
     except ValueError:
         pass

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Sequence
 
 from kaname.clock import Clock
-from kaname.errors import NotFound
 from kaname.storage.cells.cassandra.catalog import Catalog
 from kaname.storage.cells.cassandra.driver import Nodes, Session
 from kaname.storage.cells.cassandra.reader import Reader
 from kaname.storage.cells.cassandra.rows import Rows
 from kaname.storage.cells.cassandra.writing import Writing
-from kaname.storage.cells.checked import check_table, stamped
+from kaname.storage.cells.checked import check_table, stamped_anew
 from kaname.storage.cells.types import Mutation, Table
 
 LOG = logging.getLogger("kaname.cells")
@@ -48,17 +47,10 @@ class CassandraCells(Reader):
         return found != [("periodic",)]
 
     def write(self, mutations: Sequence[Mutation]) -> None:
-        ready = self._stamped(mutations)
+        now_us = self._clock.time_ns() // 1000
+        ready = stamped_anew(mutations, lambda: self._catalog.families, self._catalog.look, now_us)
         if ready:
             self._writing.write(ready)
-
-    def _stamped(self, mutations: Sequence[Mutation]) -> list[Mutation]:
-        now_us = self._clock.time_ns() // 1000
-        try:
-            return stamped(mutations, self._catalog.families, now_us)
-        except NotFound:  # unless another process has made it meanwhile
-            self._catalog.look()
-            return stamped(mutations, self._catalog.families, now_us)
 
     def define(self, table: Table) -> None:
         check_table(table)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaname.clock import Clock
-from kaname.errors import NotFound
-from kaname.storage.cells.checked import check_table, stamped
+from kaname.storage.cells.checked import check_table, stamped_anew
 from kaname.storage.cells.lmdb import layout
 from kaname.storage.cells.lmdb.catalog import Known
 from kaname.storage.cells.lmdb.change import Batch, Define, Drop
@@ -42,17 +41,10 @@ class LmdbCells(Reader):
         super().__init__(self._env, self._known, clock)
 
     def write(self, mutations: Sequence[Mutation]) -> None:
-        ready = self._stamped(mutations)
+        now_us = self._clock.time_ns() // 1000
+        ready = stamped_anew(mutations, lambda: self._known.tables, self._known.look, now_us)
         if ready:
             self._writing.make(Batch(ready))
-
-    def _stamped(self, mutations: Sequence[Mutation]) -> list[Mutation]:
-        now_us = self._clock.time_ns() // 1000
-        try:
-            return stamped(mutations, self._known.tables, now_us)
-        except NotFound:  # unless another process has made it meanwhile
-            self._known.look()
-            return stamped(mutations, self._known.tables, now_us)
 
     def define(self, table: Table) -> None:
         check_table(table)
