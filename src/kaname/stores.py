@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,9 +21,11 @@ from kaname.access.tenants import Tenants
 from kaname.access.usage import Usage
 from kaname.batch.jobs import Jobs
 from kaname.clock import Clock, SystemClock
+from kaname.errors import Conflict
 from kaname.features.files import stamp_of
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features, Note
+from kaname.features.relayout.running import Relayouts
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations
@@ -56,6 +60,7 @@ from kaname.storage.sealing.keys import Keyring
 from kaname.storage.sealing.rotation import Encryption
 from kaname.storage.sealing.segments import BlockOpener, BlockSealer, SegmentKeys
 from kaname.storage.shared.opened import open_store
+from kaname.storage.sole import Sole
 from kaname.storage.sql import journal
 from kaname.storage.sql.database import Database
 
@@ -112,6 +117,7 @@ class Stores:
             adopts=project.settings.profile == "local",
             turn=self._recording,
             is_quick=lambda name: cell_settings(project.settings.cells, name.kind, name.name).kind == "lmdb",
+            known=self._known_cells,
         )
 
     def declarations(self) -> Declarations:
@@ -197,6 +203,27 @@ class Stores:
                 )
 
             yield note
+
+    def relayouts(self) -> Relayouts:
+        """Changes of the layouts of relations."""
+        random = Random()  # noqa: S311  (which rows are compared is no secret)
+        return Relayouts(self.features, self.clock, f"{self.node}:{os.getpid()}", self._alone, random)
+
+    @contextmanager
+    def _alone(self, relation: str) -> Iterator[None]:
+        claim = Sole(_folder(self.project.data / "work") / f"relayout-{relation}.lock")
+        if not claim.held():
+            raise Conflict("another process changes layouts of this relation", where=relation, expected="one at a time")
+        try:
+            yield
+        finally:
+            claim.release()
+
+    def _known_cells(self) -> list[StoreName]:
+        """The stores of cells that there are, whatever the schemas name."""
+        folder = self.project.data / "cells"
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        return [StoreName("cells", name) for name in sorted(there | set(self.project.settings.cells))]
 
     def _schemas(self) -> Schemas:
         from kaname.features.schemas import load  # with the parser of the language, which few processes need

@@ -15,7 +15,11 @@ GROUPS = {
     "tenant": ("kaname.access.tenant_cli", ("open_tenants",), "Limits over many keys, and what is used of them."),
     "batch": ("kaname.batch.cli", ("open_jobs",), "Predict files of rows as jobs of the server."),
     "artefacts": ("kaname.storage.blobs.cli", ("open_artefacts",), "Take the files of versions to a bucket."),
-    "features": ("kaname.features.cli", ("open_features",), "What models read: history, training sets."),
+    "features": (
+        "kaname.features.cli",
+        ("open_features", "open_relayouts"),
+        "What models read: layouts, training sets.",
+    ),
     "encryption": (
         "kaname.storage.sealing.cli",
         ("open_encryption",),

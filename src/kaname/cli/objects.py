@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kaname.access.usage import Usage
     from kaname.batch.jobs import Jobs
     from kaname.features.opened import Features
+    from kaname.features.relayout.running import Relayouts
     from kaname.models.registry import Models
     from kaname.models.types import VersionInfo
     from kaname.predictions.reader import PredictionReader
@@ -124,6 +125,11 @@ def open_artefacts() -> tuple[ArtefactStore, Artefacts]:
 def open_features() -> Features:
     """The relations and views of the chosen project, until the command ends."""
     return _open().features
+
+
+def open_relayouts() -> Relayouts:
+    """Changes of layouts of the chosen project's relations, until the command ends."""
+    return _open().relayouts()
 
 
 def open_encryption() -> Encryption:

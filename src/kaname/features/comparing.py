@@ -173,8 +173,8 @@ def _unfilled(before: Record, each: WantedLayout) -> Conflict:
     if old is None:
         return Conflict("a new schema, where the stored rows are not yet", where=each.at(), expected=safe_way(name))
     kind = "store" if old.store != each.facts.store else "table"
-    found = f"{each.facts.store.kind}({each.facts.store.name}) {each.facts.table}"
-    stored = f"{old.store.kind}({old.store.name}) {old.table}"
+    found = f"{each.facts.store} {each.facts.table}"
+    stored = f"{old.store} {old.table}"
     return Conflict(
         "the stored rows are elsewhere",
         where=each.at(kind),

@@ -68,8 +68,7 @@ class LayoutFacts(msgspec.Struct, frozen=True):
     def text(self, relation: str) -> str:
         """It as a schema file writes it."""
         groups = "".join(f",\n  {group}" for group in self.groups)
-        store = f"{self.store.kind}({quoted(self.store.name)})"
-        head = f"define schema {self.name} for {relation} on {store}"
+        head = f"define schema {self.name} for {relation} on {self.store.kind}({quoted(self.store.name)})"
         return f"{head} {{\n  table {quoted(self.table)},\n  row {self.row}{groups}\n}};\n"
 
 

@@ -26,6 +26,9 @@ class StoreName(msgspec.Struct, frozen=True):
     kind: StoreKind
     name: str
 
+    def __str__(self) -> str:
+        return f'{self.kind}("{self.name}")'
+
 
 class Layout:
     """Pure functions between the rows of a relation and the cells of one table."""

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from kaname.features.views.guard import Guards
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
+    from kaname.features.wanted import Wanted
 
 LOOK_S = 0.1
 """How often a process looks whether files or stores say something else."""
+QUICK_S, SLOW_S = 1.0, 3.0
+"""Longest until every process uses what was published: to embedded stores, and to servers."""
 FRESH_NS = 1_000_000_000
 """A write to a server is confirmed by what was read there so long before at most; one to an embedded store by what it
 says behind the write."""
@@ -67,11 +70,12 @@ class Features:
         adopts: bool = True,
         turn: Callable[[], AbstractContextManager[Note]] = alone,
         is_quick: Callable[[StoreName], bool] = lambda name: name.kind == "cells",
+        known: Callable[[], list[StoreName]] = list,
     ) -> None:
         """`schemas` and `views` read the files and `open_store` opens a store; all raise a KanameError, and are called
         late. `stamp` differs when the files have changed, and is false when there are none; `adopts`: changed ones
         are brought into force. `turn`: while it is open no other process of the project changes a record. `is_quick`:
-        whether a read of a store takes microseconds."""
+        whether a read of a store takes microseconds. `known`: stores that the files need not name any more."""
         self._read = schemas
         self._read_views = views
         self._open_store = open_store
@@ -80,6 +84,7 @@ class Features:
         self._adopts = adopts
         self._turn = turn
         self._is_quick = is_quick
+        self._known_stores = known
         self._lock = threading.RLock()
         self._schemas: Schemas | None = None
         self._stamped: object = None
@@ -156,9 +161,12 @@ class Features:
             return self._stores[name]
 
     def record(self, name: str) -> Record:
-        """What is in force of a relation. Raises as `relation` does."""
-        self.relation(name)
-        return self._in_force[name]
+        """What is in force of a relation, without a word about files that say otherwise. Raises as `relation` does."""
+        with self._lock:
+            if name not in self._relations:
+                self._open(name, said=True)
+                self._follow()
+            return self._in_force[name]
 
     def training_set(self, view: str, labels: Path, output: Path, **how: Unpack[How]) -> Summary:
         """What the view called so would have said at the moment of each label: see `training.building.build`."""
@@ -215,6 +223,18 @@ class Features:
             self._look_at_files()
             self._look_at_stores()
 
+    def settle_s(self, record: Record) -> float:
+        """So long after a record is published every process uses it: its reads, and the writes that are confirmed."""
+        return QUICK_S if all(map(self._is_quick, record.stores)) else SLOW_S
+
+    def wanted(self, name: str) -> Wanted:
+        """What the files want of a relation, whether it can be so or not. Raises what is wrong with them."""
+        from kaname.features.wanted import wanted_of
+
+        schemas = self._read()
+        _check_named(schemas, name)
+        return wanted_of(schemas, name)
+
     def publish(self, record: Record, what: str) -> None:
         """Bring a record into force, for all processes."""
         with self._lock, self._turn() as note:
@@ -240,17 +260,14 @@ class Features:
             log.error("the schema files have changed but cannot be used; relations stay as they are", error=str(error))
 
     def _look_at_stores(self) -> None:
-        if [name for name in list(self._marks) if self._moved(name)]:
+        now_ns = self._clock.monotonic_ns()
+        marks = {name: (self.records.mark(name), now_ns) for name in self._marks}
+        if any(marks[name][0] != mark for name, (mark, _) in self._marks.items()):
             for name, record in list(self._in_force.items()):
                 found = self.records.find(name, record.stores)
                 if found is not None and found.version > record.version:
                     self._put_in_force(found)
-
-    def _moved(self, store: StoreName) -> bool:
-        now_ns = self._clock.monotonic_ns()
-        mark, before = self.records.mark(store), self._marks[store][0]
-        self._marks[store] = mark, now_ns
-        return mark != before
+        self._marks |= marks  # last: who finds the marks as they are here has the placements that belong to them
 
     def _confirm(self, placement: Placement) -> None:
         """A write to these stores has happened: was it to all layouts that were in use then?"""
@@ -269,28 +286,26 @@ class Features:
             self._schemas = self._read()
         return self._schemas
 
-    def _open(self, name: str) -> None:
+    def _open(self, name: str, *, said: bool = False) -> None:
+        """`said`: a person is told already what is wrong with the files."""
         schemas = self._known()
-        names = sorted(schemas.relations)
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=2) or names[:5]
-            expected = " or ".join(near) or "nothing: features/*.schema declare none"
-            raise NotFound("no such relation", where="relation", found=name, expected=expected)
+        _check_named(schemas, name)
         if not schemas.layouts[name]:
             expected = f"`define schema … for {name}` in features/*.schema"
             raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
         stores = [layout.store for layout in schemas.layouts[name]]
         for store in stores:
             self._marks.setdefault(store, (self.records.mark(store), self._clock.monotonic_ns()))
-        record = self.records.find(name, stores)
+        record = self._find(name)
         verdict = self._verdict(name)
         if verdict.refused:
             if record is None:
                 raise verdict.refused[0]
-            log.error("a schema file cannot be used; the relation stays as it is stored", error=str(verdict.refused[0]))
+            if not said:
+                log.error("a schema file cannot be used; the relation stays as stored", error=str(verdict.refused[0]))
         elif record is None or (self._adopts and verdict.record is not None):
             self._adopt([name])
-            record = self._in_force.get(name) or self.records.find(name, stores)
+            record = self._in_force.get(name) or self._find(name)
         assert record is not None
         self._put_in_force(record)
 
@@ -299,8 +314,12 @@ class Features:
         from kaname.features.wanted import wanted_of
 
         schemas = self._known()
-        record = self.records.find(name, [layout.store for layout in schemas.layouts[name]])
-        return compare(record, wanted_of(schemas, name), self)
+        return compare(self._find(name), wanted_of(schemas, name), self)
+
+    def _find(self, name: str) -> Record | None:
+        """The record of a relation: in the stores that the files name, else wherever it was before."""
+        stores = [layout.store for layout in self._known().layouts[name]]
+        return self.records.find(name, stores) or self.records.find(name, self._known_stores())
 
     def _adopt(self, names: list[str]) -> list[str]:
         """Bring what the files want into force, as far as another process has not done so meanwhile."""
@@ -373,6 +392,14 @@ class Features:
     def _run(self) -> None:
         while not self._leave.wait(LOOK_S):
             self.follow()
+
+
+def _check_named(schemas: Schemas, name: str) -> None:
+    names = sorted(schemas.relations)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=2) or names[:5]
+        expected = " or ".join(near) or "nothing: features/*.schema declare none"
+        raise NotFound("no such relation", where="relation", found=name, expected=expected)
 
 
 def check(verdicts: dict[str, Verdict]) -> None:

@@ -65,9 +65,15 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         return list(dict.fromkeys((self.home, *(each.store for each in layouts))))
 
     def text(self) -> str:
-        """It as a schema file."""
-        layouts = "".join(kept.facts.text(self.relation.name) for kept in self.layouts)
-        return relation_text(self.relation) + layouts
+        """It as a schema file; of two layouts with one name, as a relayout may bring, the later one gets a number."""
+        texts, names = [relation_text(self.relation)], set[str]()
+        for number, kept in enumerate(self.layouts, 1):
+            facts = kept.facts
+            if facts.name.lower() in names:
+                facts = msgspec.structs.replace(facts, name=f"{facts.name[:44]}_{number}")
+            names.add(facts.name.lower())
+            texts.append(facts.text(self.relation.name))
+        return "".join(texts)
 
 
 _encode = msgspec.json.Encoder().encode

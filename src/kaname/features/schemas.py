@@ -65,8 +65,21 @@ def schemas_in(text: str, file: str = "text") -> Schemas:
     return schemas
 
 
-def _schemas(definitions: Sequence[Definition], problems: Problems, *, complete: bool) -> Schemas:
-    """`complete`: a relation that is not among the definitions is nowhere."""
+def layouts_in(text: str, relation: str, file: str) -> Schemas:
+    """Layouts that a text declares, one or several, of a relation that is given as a text of its own. Raises the first
+    problem."""
+    problems = Problems()
+    layouts = [each for each in parse(text, file) if isinstance(each, DeclaredLayout)]
+    schemas = _schemas([*parse(relation, "relation"), *layouts], problems, complete=True, partial=True)
+    if problems.found:
+        raise problems.sorted()[0]
+    return schemas
+
+
+def _schemas(
+    definitions: Sequence[Definition], problems: Problems, *, complete: bool, partial: bool = False
+) -> Schemas:
+    """`complete`: a relation that is not among the definitions is nowhere. `partial`: there are other layouts."""
     declared = [each for each in definitions if isinstance(each, DeclaredRelation)]
     problems.check_twice("relation", (each.name for each in declared))
     relations: dict[str, Relation] = {}
@@ -84,7 +97,8 @@ def _schemas(definitions: Sequence[Definition], problems: Problems, *, complete:
             problems.check_known("relation", wanted.relation, [*names])
     for name, found in layouts.items():
         problems.check_twice(f"schema of `{name}`", (each.name for each, _ in found))
-        _check_held(names[name], relations[name], found, problems)
+        if not partial:
+            _check_held(names[name], relations[name], found, problems)
     _check_tables([pair for found in layouts.values() for pair in found], problems)
     good = {name: [pair for pair in found if pair[1] is not None] for name, found in layouts.items()}
     return Schemas(

@@ -1,0 +1,1 @@
+"""Layouts that take the place of others while rows are written: see `running`."""
