@@ -160,6 +160,7 @@ class DataPlane:
             tracing=tracing_of(self._exports, self._clock, self.gate, self._grpc_port),
             views=Views(self._stores.features.view),
         )
+        self._stores.readers.serve(self._loop, self._metrics)
         deferred = self._stores.project.data / "deferred"
         self._answers_later = Answers(deferred)
         self._office = Office(

@@ -108,6 +108,7 @@ class Stores:
         self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
+        self.readers = self._readers()
         self.features = Features(
             self._schemas,
             self._cells,
@@ -116,8 +117,9 @@ class Stores:
             stamp=partial(stamp_of, project.root),
             adopts=project.settings.profile == "local",
             turn=self._recording,
-            is_quick=lambda name: cell_settings(project.settings.cells, name.kind, name.name).kind == "lmdb",
+            is_quick=self._is_quick,
             known=self._known_cells,
+            readers=self.readers,
         )
 
     def declarations(self) -> Declarations:
@@ -234,6 +236,17 @@ class Stores:
         from kaname.features.views.loading import load  # with numpy and a compiler of expressions
 
         return load(self.project.root, schemas, Files(self.project.root).examined)
+
+    def _is_quick(self, store: StoreName) -> bool:
+        """Whether reads of a store take microseconds."""
+        return cell_settings(self.project.settings.cells, store.kind, store.name).kind == "lmdb"
+
+    def _readers(self) -> Readers:
+        """What views read through."""
+        settings = self.project.settings
+        shared = msgspec.structs.replace(settings.shared, timeout_ms=settings.features.shared_ms)
+        stamps = self.project.data / "cells" / "stamps"
+        return Readers(settings.features, self.clock, self._is_quick, stamps, lambda: open_store(shared))
 
     def _cells(self, store: StoreName) -> CellStore:
         settings = cell_settings(self.project.settings.cells, store.kind, store.name)

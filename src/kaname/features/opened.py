@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kaname.features.sql.query import Answer
     from kaname.features.sql.values import Parameters
     from kaname.features.training.types import How, Summary
-    from kaname.features.views.guard import Guards
+    from kaname.features.views.readers import Readers
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
     from kaname.features.wanted import Wanted
@@ -71,11 +71,13 @@ class Features:
         turn: Callable[[], AbstractContextManager[Note]] = alone,
         is_quick: Callable[[StoreName], bool] = lambda name: name.kind == "cells",
         known: Callable[[], list[StoreName]] = list,
+        readers: Readers | None = None,
     ) -> None:
         """`schemas` and `views` read the files and `open_store` opens a store; all raise a KanameError, and are called
         late. `stamp` differs when the files have changed, and is false when there are none; `adopts`: changed ones
         are brought into force. `turn`: while it is open no other process of the project changes a record. `is_quick`:
-        whether a read of a store takes microseconds. `known`: stores that the files need not name any more."""
+        whether a read of a store takes microseconds. `known`: stores that the files need not name any more. `readers`:
+        through what views read; None: without caches."""
         self._read = schemas
         self._read_views = views
         self._open_store = open_store
@@ -91,7 +93,7 @@ class Features:
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
         self._views: dict[str, StoredView] = {}
-        self._guards: Guards | None = None
+        self._readers = readers
         self._in_force: dict[str, Record] = {}
         self._marks: dict[StoreName, tuple[Mark, int]] = {}
         self.records = Records(self.store, clock)
@@ -134,16 +136,15 @@ class Features:
     def view(self, name: str) -> StoredView:
         """The view called so, with its stores: the same object each time. Raises NotFound, and what is wrong with the
         files or a store."""
-        from kaname.features.views.guard import Guards
+        from kaname.features.views.guarded import Guards
         from kaname.features.views.loading import known
         from kaname.features.views.reading import StoredView
 
         with self._lock:
-            if self._guards is None:
-                self._guards = Guards(self._clock)
             if name not in self._views:
+                guards = Guards(self._clock) if self._readers is None else self._readers.guards
                 view = known(self._read_views(self._known()), name)
-                self._views[name] = StoredView(view, self.relation, self._guards, self._clock)
+                self._views[name] = StoredView(view, self.relation, guards, self._clock)
             found = self._views[name]
         found.prepare()
         return found
@@ -157,7 +158,8 @@ class Features:
         """A store, opened at its first use."""
         with self._lock:
             if name not in self._stores:
-                self._stores[name] = self._open_store(name)
+                store = self._open_store(name)
+                self._stores[name] = store if self._readers is None else self._readers.opened(name, store)
             return self._stores[name]
 
     def record(self, name: str) -> Record:
@@ -186,6 +188,8 @@ class Features:
             self._stores.clear()
             self._relations.clear()
             self._views.clear()
+            if self._readers is not None:
+                self._readers.close()
 
     # --- what files want --------------------------------------------------------------------------------
 
@@ -255,9 +259,16 @@ class Features:
             check({name: self._verdict(name) for name in opened})
             if self._adopts:
                 self._adopt(opened)
+            self._follow_views()
         except KanameError as error:
             self._schemas = before
             log.error("the schema files have changed but cannot be used; relations stay as they are", error=str(error))
+
+    def _follow_views(self) -> None:
+        """Read the views that are open as their files say now; one that is gone stays as it was."""
+        views = self._read_views(self._known()) if self._views else {}
+        for name, stored in self._views.items():
+            stored.follow(views.get(name, stored.view))
 
     def _look_at_stores(self) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -364,6 +375,8 @@ class Features:
             home=record.home,
         )
         placement.define()
+        if self._readers is not None:
+            self._readers.placed(placement.written)
         return placement
 
     # --- what is in the stores, for `comparing` ---------------------------------------------------------

@@ -59,6 +59,12 @@ class Breaker:
         """Whether it is closed and knows of no call: who must be quick need neither ask nor tell of a success then."""
         return not self._failures and self._state == "closed"
 
+    @property
+    def due(self) -> bool:
+        """Whether it is not closed, and a call would be let through to find out whether it may be."""
+        state = self._state
+        return state == "half open" or (state == "open" and self._clock.monotonic_ns() >= self._until_ns)
+
     def allows(self) -> bool:
         """Whether a call may pass now; each that may is followed by `succeeded` or `failed`."""
         if self.state == "closed":

@@ -153,7 +153,7 @@ class Node:
             device_budget=partial(device_budget, settings),
             loaded=ResidencyMeters(metrics).loaded,
         )
-        self.assemblies = Assemblies(views, clock, settings.inference.max_rows)
+        self.assemblies = Assemblies(views, clock, settings.inference.max_rows, settings.features.lookup_ms)
         self._caches = Caches(metrics, self._deadlines, remote)
         self.streams = Streams(settings.inference.streams, self.residency, self._deadlines, loop)
         self.snapshot = self._newest = Snapshot(number=0, models=(), keys=())

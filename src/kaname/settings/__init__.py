@@ -24,6 +24,7 @@ from kaname.settings.access import (
     TokenIssuer,
 )
 from kaname.settings.cells import CellsName, CellsSettings
+from kaname.settings.features import FeatureSettings
 from kaname.settings.models import Caching, Limits, ModelConfig, OverloadAnswer, Recording, RecordPolicy
 from kaname.settings.remotes import RemoteName, RemoteSettings
 from kaname.settings.server import ServerSettings, TlsSettings
@@ -55,6 +56,7 @@ __all__ = [
     "DeferredSettings",
     "Device",
     "EncryptionSettings",
+    "FeatureSettings",
     "InferenceSettings",
     "Limits",
     "Millis",
@@ -160,6 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Servers that remote models ask, by any name, each with `url`, `header`, `value` or `value_file`, `ca_file`."""
     cells: dict[CellsName, CellsSettings] = {}
     """Stores of cells by the names that schemas say, each with `kind`, `addresses`, …; others are embedded."""
+    features: FeatureSettings = FeatureSettings()
     artefacts: ArtefactSettings = ArtefactSettings()
     database: DatabaseSettings = DatabaseSettings()
     encryption: EncryptionSettings = EncryptionSettings()

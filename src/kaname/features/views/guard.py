@@ -2,67 +2,109 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 from kaname.clock import Clock
 from kaname.errors import CorruptData, KanameError, Unavailable
 from kaname.features.layout import Layout
 from kaname.features.views.sources import Fetched, Source
-from kaname.resilience.breaker import Breaker, BreakerRule
+from kaname.resilience.breaker import Breaker, BreakerRule, State
+from kaname.telemetry.metrics import Metrics
 
-Rows: TypeAlias = Sequence[Fetched | KanameError | None]
-"""By key: a row, None where there is none, an error where the store does not answer."""
+if TYPE_CHECKING:
+    from kaname.telemetry.metrics import Counter
+
+T = TypeVar("T")
+FoundRow: TypeAlias = Fetched | KanameError | None
+"""A row, None where there is none, an error where the store does not answer."""
+Origin: TypeAlias = Literal["request", "cache", "shared", "store", "stale", "default", "derived"]
+"""Where a value came from: the caches of the process and of the nodes, the store, a cache because the store fails."""
+ROWS = ("cache", "shared", "store", "stale", "failed")
+
+
+class Told(NamedTuple):
+    """What became of the question for one row."""
+
+    row: FoundRow
+    origin: Origin
+
+
+class Meters:
+    """What has become of the rows that were asked for of one layout."""
+
+    def __init__(self, metrics: Metrics, relation: str, schema: str) -> None:
+        whose = {"relation": relation, "schema": schema}
+        text = "Rows that views asked for, by where they came from."
+        rows: dict[str, Counter] = {
+            origin: metrics.counter("kaname_feature_rows_total", text, **whose, origin=origin) for origin in ROWS
+        }
+        self.rows = rows
+        self.store = rows["store"].cell
+        self.open = metrics.gauge("kaname_feature_store_open", "Whether a store is left alone.", **whose)
+        self.seconds = metrics.histogram("kaname_feature_store_seconds", "Time of a question to a store.", **whose)
 
 
 class Guard:
     """Of one layout. Thread-safe."""
 
-    def __init__(self, layout: Layout, clock: Clock, rule: BreakerRule) -> None:
+    def __init__(self, layout: Layout, clock: Clock, rule: BreakerRule, meters: Meters | None) -> None:
         self.name = f"{layout.relation.name}.{layout.name}"
-        self.breaker = Breaker(clock, rule)
+        self.meters = meters
+        self.breaker = Breaker(clock, rule, self._changed)
         self._clock = clock
-        self._alone = Unavailable(
+        self.alone = Unavailable(
             "the store of these rows is left alone for a while, because it failed", where=f"schema {self.name}"
         )
+        self.late = Unavailable("the store of these rows did not answer in time", where=f"schema {self.name}")
 
-    def fetch(self, source: Source, keys: Sequence[bytes], now_us: int, *, stamped: bool) -> Rows:
-        """`Source.fetch` that raises nothing."""
+    def fetch(self, source: Source, keys: Sequence[bytes], now_us: int, *, stamped: bool) -> Sequence[FoundRow]:
+        """`Source.fetch` of a store that answers at once; raises nothing."""
         breaker = self.breaker
-        calm = breaker.calm
-        if not calm and not breaker.allows():
-            return [self._alone] * len(keys)
-        began_ns = 0 if calm else self._clock.monotonic_ns()
+        if self.meters is not None:
+            self.meters.store[0] += len(keys)
+        if not breaker.calm:
+            found = self.exchange(lambda: source.fetch(keys, now_us, stamped=stamped))
+            return [found] * len(keys) if isinstance(found, KanameError) else found
         try:
-            found = source.fetch(keys, now_us, stamped=stamped)
+            return source.fetch(keys, now_us, stamped=stamped)
         except CorruptData as error:  # the fault of a row, not of its store
             return [error] * len(keys)
         except (KanameError, OSError) as error:
             breaker.failed()
-            return [_told(error, self.name)] * len(keys)
-        if not calm:
-            breaker.succeeded((self._clock.monotonic_ns() - began_ns) / 1e6)
+            return [self._told(error)] * len(keys)
+
+    def exchange(self, ask: Callable[[], T]) -> T | KanameError:
+        """What a store answers, or why it does not; raises nothing."""
+        breaker, now_ns = self.breaker, self._clock.monotonic_ns
+        if not breaker.allows():
+            return self.alone
+        began_ns = now_ns()
+        try:
+            found = ask()
+        except CorruptData as error:
+            breaker.succeeded()
+            return error
+        except Exception as error:  # noqa: BLE001  (whatever a store's client raises)
+            breaker.failed()
+            return self._told(error)
+        took_ns = now_ns() - began_ns
+        breaker.succeeded(took_ns / 1e6)
+        if self.meters is not None:
+            self.meters.seconds.observe(took_ns / 1e9)
         return found
 
+    def count(self, told: Sequence[Told]) -> None:
+        """Note what became of questions."""
+        if self.meters is not None:
+            for row, origin in told:
+                self.meters.rows["failed" if isinstance(row, KanameError) else origin].add()
 
-def _told(error: KanameError | OSError, name: str) -> KanameError:
-    return error if isinstance(error, KanameError) else Unavailable(str(error), where=f"schema {name}")
+    def _told(self, error: Exception) -> KanameError:
+        if isinstance(error, KanameError):
+            return error
+        return Unavailable(f"the store fails: {error}", where=f"schema {self.name}")
 
-
-class Guards:
-    """The guards of a process, each made when it is first needed. Thread-safe."""
-
-    def __init__(self, clock: Clock, rule: BreakerRule | None = None) -> None:
-        self._clock = clock
-        self._rule = rule or BreakerRule()
-        self._lock = threading.Lock()
-        self._of: dict[tuple[str, str], Guard] = {}
-
-    def of(self, layout: Layout) -> Guard:
-        """The guard of a layout: the same for all views that read it."""
-        with self._lock:
-            name = layout.relation.name, layout.name
-            if name not in self._of:
-                self._of[name] = Guard(layout, self._clock, self._rule)
-            return self._of[name]
+    def _changed(self, state: State) -> None:
+        if self.meters is not None:
+            self.meters.open.set(float(state != "closed"))

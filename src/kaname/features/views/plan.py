@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -15,15 +15,13 @@ from kaname.features.types import Row, Type
 from kaname.features.views.checking import ordered
 from kaname.features.views.columns import column_of, values_of
 from kaname.features.views.deriving import MISSING, derive, needed, settled
-from kaname.features.views.guard import Guards
+from kaname.features.views.guard import FoundRow, Origin
+from kaname.features.views.guarded import Guards
 from kaname.features.views.sources import Fetched, Source
 from kaname.features.views.types import NOW, Column, Feature, Read, View, moments
 
-Origin: TypeAlias = Literal["request", "cache", "shared", "store", "stale", "default", "derived"]
-"""Where a value came from: the caches of the process and of the nodes, the store, a cache because the store fails."""
-
-
-FoundRow: TypeAlias = Fetched | KanameError | None
+Keys: TypeAlias = tuple[bytes, ...]
+"""The keys of one entity, by source."""
 FoundRows: TypeAlias = tuple[FoundRow, ...]
 
 
@@ -68,7 +66,9 @@ class Plan:
         self.sources = tuple(
             source for read in view.reads for source in _sources(read, features, placements[read.relation])
         )
-        self.guards = tuple(guards.of(source.layout) for source in self.sources)
+        self.guarded = tuple(guards.of(source) for source in self.sources)
+        self.direct = all(each.direct for each in self.guarded)
+        """Whether all stores are at hand."""
         self._entity = view.entity.keys()
         self._hidden = tuple(name for source in self.sources for name in source.names if name not in names)
         inputs = dict.fromkeys(name for column in self.derived for name in column.inputs)
@@ -87,7 +87,7 @@ class Plan:
                 return False
         return True
 
-    def keys(self, entity: Row) -> tuple[bytes, ...]:
+    def keys(self, entity: Row) -> Keys:
         """The key of an entity for each source. Raises InvalidInput with `entity.NAME` as `where`."""
         if entity.keys() != self._entity:
             self._refuse(entity)
@@ -223,7 +223,7 @@ def _nothing(_: FoundRows) -> None:
 
 
 def _missing(source: Source, feature: Feature, value: object, age_us: int | None) -> KanameError:
-    relation, where = source.read.relation, f"features.{feature.name}"
+    relation, where = source.read_of.relation, f"features.{feature.name}"
     if age_us is None:
         return InvalidInput(f"no row of `{relation}` for this entity", where=where, expected="a row, or a default")
     if value is None or feature.max_age_us is None:

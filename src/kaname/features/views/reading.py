@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, overload
 
 from kaname.clock import Clock
 from kaname.features.stored import StoredRelation
 from kaname.features.types import Row
-from kaname.features.views.guard import Guards
-from kaname.features.views.plan import Found, FoundRows, Origin, Plan, Used
+from kaname.features.views.guard import Told
+from kaname.features.views.guarded import Guards
+from kaname.features.views.plan import Found, FoundRows, Keys, Plan, Used
 from kaname.features.views.types import View
-
-STORE: Origin = "store"
 
 
 class Part:
@@ -22,33 +22,77 @@ class Part:
         self._stored = stored
         self._names = names
         self._plan: Plan | None = None
-        self._origins: tuple[Origin, ...] = ()
 
     def plan(self) -> Plan:
         """The plan; another one when a relation or the view has changed. Raises what is wrong with a relation."""
         plan = self._plan
         if plan is None or not plan.holds or plan.view is not self._stored.view:
             plan = self._plan = self._stored.compiled(self._names)
-            self._origins = (STORE,) * len(plan.sources)
         return plan
 
-    def find_one(self, plan: Plan, keys: tuple[bytes, ...], now_us: int, *, stamped: bool) -> FoundRows:
-        """What the stores have for the keys of one entity; blocks while they answer, raises nothing."""
-        rows = []
-        for guard, source, key in zip(plan.guards, plan.sources, keys, strict=True):
-            rows.append(guard.fetch(source, (key,), now_us, stamped=stamped)[0])
-        return tuple(rows)
 
-    def find(self, plan: Plan, keys: Sequence[tuple[bytes, ...]], now_us: int, *, stamped: bool) -> list[Found]:
-        """The same of several entities, with where it came from."""
-        stamped = stamped or plan.stamped
-        if len(keys) == 1:
-            return [Found(self.find_one(plan, keys[0], now_us, stamped=stamped), self._origins)]
-        by_source = [
-            guard.fetch(source, [each[i] for each in keys], now_us, stamped=stamped)
-            for i, (guard, source) in enumerate(zip(plan.guards, plan.sources, strict=True))
-        ]
-        return [Found(rows, self._origins) for rows in zip(*by_source, strict=True)]
+def find_one(plan: Plan, keys: Keys, now_us: int) -> FoundRows:
+    """What the stores have for the keys of one entity. Blocks unless all are at hand; raises nothing."""
+    rows = []
+    for guarded, key in zip(plan.guarded, keys, strict=True):
+        rows.append(guarded.fetch((key,), now_us, stamped=plan.stamped)[0])
+    return tuple(rows)
+
+
+def find(plan: Plan, keys: Sequence[Keys], now_us: int, *, stamped: bool) -> list[Found]:
+    """The same of several entities, with where it came from."""
+    by_source = [
+        guarded.tell([each[i] for each in keys], now_us, stamped=stamped or plan.stamped)
+        for i, guarded in enumerate(plan.guarded)
+    ]
+    return _by_entity(by_source, len(keys))
+
+
+def ask(
+    plan: Plan, keys: Sequence[Keys], now_us: int, timeout_s: float, then: Callable[[list[Found]], None]
+) -> list[Found] | None:
+    """The same on a loop: at once, or None and told to `then` later, after `timeout_s` at the latest."""
+    asked = _Asked(len(plan.guarded), len(keys), then)
+    for i, guarded in enumerate(plan.guarded):
+        found = guarded.ask([each[i] for each in keys], now_us, timeout_s, partial(asked.answer, i))
+        if found is not None:
+            asked.by_source[i] = found
+    return asked.begin()
+
+
+class _Asked:
+    """Sources that were asked together."""
+
+    def __init__(self, sources: int, entities: int, then: Callable[[list[Found]], None]) -> None:
+        self.by_source: list[list[Told] | None] = [None] * sources
+        self._entities = entities
+        self._then = then
+        self._begun = False
+
+    def answer(self, at: int, told: list[Told]) -> None:
+        self.by_source[at] = told
+        if self._begun:
+            found = self._whole()
+            if found is not None:
+                self._then(found)
+
+    def begin(self) -> list[Found] | None:
+        """What is known when all have been asked; None: others will answer."""
+        self._begun = True
+        return self._whole()
+
+    def _whole(self) -> list[Found] | None:
+        known = [each for each in self.by_source if each is not None]
+        return _by_entity(known, self._entities) if len(known) == len(self.by_source) else None
+
+
+def _by_entity(by_source: Sequence[Sequence[Told]], entities: int) -> list[Found]:
+    if not by_source:
+        return [Found((), ())] * entities
+    return [
+        Found(tuple(row for row, _ in told), tuple(origin for _, origin in told))
+        for told in zip(*by_source, strict=True)
+    ]
 
 
 class StoredView:
@@ -93,7 +137,10 @@ class StoredView:
         is missing, Unavailable when it is too old, and what a store raises that does not answer.
         """
         if isinstance(entities, Mapping):
-            return self._read([entities], stamped=False)[0][0]
+            plan, now_us = self._whole.plan(), self._time_ns() // 1000
+            row = plan.settle(find_one(plan, plan.keys(entities), now_us), now_us)
+            plan.compute((entities,), (row,), now_us)
+            return row
         return [row for row, _ in self._read(entities, stamped=False)]
 
     def explain(self, entity: Mapping[str, Any]) -> dict[str, Used]:
@@ -109,7 +156,7 @@ class StoredView:
             now_us = self._time_ns() // 1000
         plan = self._whole.plan()
         keys = [plan.keys(entity) for entity in entities]
-        found = self._whole.find(plan, keys, now_us, stamped=stamped)
+        found = find(plan, keys, now_us, stamped=stamped)
         rows = [plan.settle(each.rows, now_us) for each in found]
         plan.compute(entities, rows, now_us)
         return list(zip(rows, found, strict=True))

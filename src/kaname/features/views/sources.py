@@ -17,10 +17,10 @@ from kaname.features.groups import MARKER
 from kaname.features.layout import Layout
 from kaname.features.parts import write_parts
 from kaname.features.ranges import following
-from kaname.features.types import Row
+from kaname.features.types import Row as Entity
 from kaname.features.views.types import Feature, Read
 from kaname.storage.cells.prefix import after
-from kaname.storage.cells.types import Cells, CellStore, Columns
+from kaname.storage.cells.types import Cells, CellStore, Columns, Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(0, 0, 1)
@@ -41,7 +41,7 @@ class Source:
 
     def __init__(self, read: Read, features: Sequence[Feature], layout: Layout, store: CellStore) -> None:
         """`layout` holds all of `features`, and of a newest row it is `checking.ordered`."""
-        self.read = read
+        self.read_of = read
         self.features = tuple(features)
         self.layout = layout
         self.store = store
@@ -49,7 +49,7 @@ class Source:
         self.aged = any(feature.max_age_us is not None for feature in features)
         attributes = tuple(feature.attribute for feature in features)
         pick: Any = itemgetter(*attributes)
-        self._pick: Callable[[Row], tuple[Any, ...]] = pick if len(attributes) > 1 else lambda row: (pick(row),)
+        self._pick: Callable[[Entity], tuple[Any, ...]] = pick if len(attributes) > 1 else lambda row: (pick(row),)
         self._groups = [g.only(attributes) for g in layout.groups if {*g.attributes}.intersection(attributes)]
         self._empty: dict[str, object] = dict.fromkeys(attributes)
         self._columns = self._wanted(attributes)
@@ -58,38 +58,43 @@ class Source:
         if read.latest is not None:
             self._compile_latest()
 
-    def key(self, entity: Row) -> bytes:
+    def key(self, entity: Entity) -> bytes:
         """The key of an entity. Raises InvalidInput with the entity key as `where`."""
         try:
             row = entity if self._renamed is None else {name: entity[said] for name, said in self._renamed.items()}
-            return self._prefix(row) if self.read.latest is not None else self.layout.key(row)
+            return write_parts(self._leading, row) if self.read_of.latest is not None else self.layout.key(row)
         except InvalidInput as error:
             name = str(error.where).rpartition(".")[2]
-            where = f"entity.{self.read.key.get(name, name)}"
+            where = f"entity.{self.read_of.key.get(name, name)}"
             raise InvalidInput(error.message, where=where, found=error.found, expected=error.expected) from None
 
     def fetch(self, keys: Sequence[bytes], now_us: int, *, stamped: bool) -> list[Fetched | None]:
         """The rows of these keys in their order, as of `now_us`; None: there is none. Raises what the store raises."""
-        if self.read.latest is not None:
+        return [None if row is None else self.decode(row, stamped=stamped) for row in self.read(keys, now_us)]
+
+    def read(self, keys: Sequence[bytes], now_us: int) -> list[Row | None]:
+        """The same, not yet decoded."""
+        if self.read_of.latest is not None:
             return [self._newest(key, now_us) for key in keys]
         table, columns = self.layout.table, self._columns
         if len(keys) == 1:
-            return [self._row(keys[0], self.store.get(table, keys[0], columns), stamped)]
+            cells = self.store.get(table, keys[0], columns)
+            return [Row(keys[0], cells) if cells else None]
         found = self.store.get_many(table, keys, columns)
-        return [self._row(key, cells, stamped) for key, cells in zip(keys, found, strict=True)]
+        return [Row(key, cells) if cells else None for key, cells in zip(keys, found, strict=True)]
 
-    # --- a row by its whole key ---------------------------------------------------------------------------
-
-    def _row(self, key: bytes, cells: Cells, stamped: bool) -> Fetched | None:
-        if not cells:
-            return None
-        row = self._empty.copy()
+    def decode(self, row: Row, *, stamped: bool) -> Fetched:
+        """The values of a row; `stamped`: with their times. Raises CorruptData."""
+        values = self._empty.copy()
         try:
             for group in self._groups:
-                group.read(cells, row)
+                group.read(row.cells, values)
+            if self.read_of.latest is not None:
+                return self._timed(row.key, values)
         except UNREADABLE as error:
-            raise self._unreadable(key, error) from error
-        return Fetched(self._pick(row), self._stamps(cells) if stamped else ())
+            where = f"{self.layout.table}[{row.key.hex()}]"
+            raise CorruptData(f"not a row of schema `{self.layout.name}`: {error}", where=where) from error
+        return Fetched(self._pick(values), self._stamps(row.cells) if stamped else ())
 
     def _stamps(self, cells: Cells) -> tuple[int, ...]:
         times: Times = {}
@@ -119,36 +124,27 @@ class Source:
     def _compile_latest(self) -> None:
         """The row key is: parts of the entity, the time, and perhaps hashes."""
         parts = self.layout.row
-        leading = following(parts, self.read.key)
+        leading = following(parts, self.read_of.key)
         self._leading, self._time = parts[:leading], parts[leading]
 
-    def _prefix(self, row: Row) -> bytes:
-        return write_parts(self._leading, row)
-
-    def _newest(self, prefix: bytes, now_us: int) -> Fetched | None:
+    def _newest(self, prefix: bytes, now_us: int) -> Row | None:
         bound = prefix + self._time.write(_EPOCH + timedelta(0, 0, now_us))
         if self._time.desc:
             start, stop = bound, after(prefix)
         else:
             start, stop = prefix, after(bound)
-        found = self.store.scan(
+        rows = self.store.scan(
             self.layout.table, start, stop, columns=self._columns, limit=1, reverse=not self._time.desc
         )
-        for row in found:
-            time, _ = self._time.take(row.key, len(prefix))
-            fetched = self._row(row.key, row.cells, stamped=False)
-            assert isinstance(time, datetime)
-            return None if fetched is None else self._timed(fetched, time)
-        return None
+        return next(iter(rows), None)
 
-    def _timed(self, fetched: Fetched, time: datetime) -> Fetched:
-        at_us = (time - _EPOCH) // _MICROSECOND
-        values = tuple(
-            time if feature.attribute == self.read.latest else value
-            for feature, value in zip(self.features, fetched.values, strict=True)
-        )
-        return Fetched(values, (at_us,) * len(values))
-
-    def _unreadable(self, key: bytes, error: Exception) -> CorruptData:
-        where = f"{self.layout.table}[{key.hex()}]"
-        return CorruptData(f"not a row of schema `{self.layout.name}`: {error}", where=where)
+    def _timed(self, key: bytes, values: dict[str, object]) -> Fetched:
+        """The age of a newest row is that of the time in its key, which may be asked for, too."""
+        at = 0
+        for part in self._leading:
+            _, at = part.take(key, at)
+        time, _ = self._time.take(key, at)
+        assert isinstance(time, datetime)
+        if self.read_of.latest in values:
+            values[self.read_of.latest] = time
+        return Fetched(self._pick(values), ((time - _EPOCH) // _MICROSECOND,) * len(self.features))

@@ -7,13 +7,14 @@ and the call goes on when that has answered, or with cached and default values w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from kaname.call import Call, Step
+from kaname.call import Call, Step, enter
 from kaname.clock import Clock
-from kaname.errors import InvalidInput
+from kaname.errors import CallerLeft, InvalidInput
 from kaname.features.views.plan import Found, Pick, Plan
-from kaname.features.views.reading import StoredView
+from kaname.features.views.reading import StoredView, ask, find, find_one
 from kaname.features.views.types import View
 from kaname.serving.exchange import Body
 from kaname.serving.json_rows import ONE, place
@@ -32,13 +33,17 @@ class Assembly:
         max_rows: int,
         plain: Callable[[Call, Body], None],
         clock: Clock,
+        lookup_ms: float,
     ) -> None:
-        """`plain` fills a call from a body without an entity. Raises InvalidInput where view and model do not fit."""
+        """`plain` fills a call from a body without an entity; `lookup_ms` is the longest wait for stores. Raises
+        InvalidInput where view and model do not fit."""
         self._stored = stored
         self._signature = signature
         self._max_rows = max_rows
         self._plain = plain
+        self._clock = clock
         self._time_ns = clock.time_ns
+        self._lookup_s = lookup_ms / 1000
         self._compile(stored.view)
 
     def _compile(self, view: View) -> None:
@@ -64,24 +69,42 @@ class Assembly:
             if wanted is None:
                 then(call)
                 return
-            part = self._part
-            plan = part.plan()
+            plan = self._part.plan()
             now_us = time_ns() // 1000
             keys = _keys(plan, call, wanted)
-            if len(keys) == 1 and wanted.used is None:
-                one = part.find_one(plan, keys[0], now_us, stamped=plan.stamped)
+            if not plan.direct:
+                found = ask(plan, keys, now_us, self._patience_s(call), partial(again, call, wanted, plan, now_us))
+                if found is None:
+                    return
+            elif len(keys) == 1 and wanted.used is None:
+                one = find_one(plan, keys[0], now_us)
                 row = self._picker(plan)(one) if wanted.given is None else None
                 if row is not None:
                     self._rows.fill_straight(call, row)
                     then(call)
                     return
-                found: Sequence[Found] = [Found(one, ())]
+                found = [Found(one, ())]
             else:
-                found = part.find(plan, keys, now_us, stamped=wanted.used is not None)
+                found = find(plan, keys, now_us, stamped=wanted.used is not None)
             self._finish(call, wanted, plan, found, now_us)
             then(call)
 
+        def again(call: Call, wanted: Wanted, plan: Plan, now_us: int, found: list[Found]) -> None:
+            def go_on(call: Call) -> None:
+                self._finish(call, wanted, plan, found, now_us)
+                then(call)
+
+            if call.gone:
+                call.fail(CallerLeft("the caller left before the answer"))
+            elif not call.done:
+                enter(go_on, call)
+
         return assemble
+
+    def _patience_s(self, call: Call) -> float:
+        """How long a call may wait for stores: a part of what it has left, for it must be computed, too."""
+        left_s = (call.deadline_ns - self._clock.monotonic_ns()) / 1e9 if call.deadline_ns else self._lookup_s
+        return max(0.0, min(self._lookup_s, left_s / 2))
 
     def _picker(self, plan: Plan) -> Pick:
         if plan is not self._picked:

@@ -55,10 +55,11 @@ class Views:
 class Assemblies:
     """The assemblies of versions whose models have a view; kept over snapshots."""
 
-    def __init__(self, views: Views | None, clock: Clock, max_rows: int) -> None:
+    def __init__(self, views: Views | None, clock: Clock, max_rows: int, lookup_ms: float) -> None:
         self.views = views
         self._clock = clock
         self._max_rows = max_rows
+        self._lookup_ms = lookup_ms
         self._of: dict[tuple[int, str], Assembly] = {}
 
     async def open(self, snapshot: Snapshot) -> None:
@@ -81,7 +82,7 @@ class Assemblies:
                 raise Unavailable("features are not read here", where="view", found=view)
             plain = json_input(info.signature, self._max_rows).fill
             try:
-                kept = Assembly(stored, info.signature, self._max_rows, plain, self._clock)
+                kept = Assembly(stored, info.signature, self._max_rows, plain, self._clock, self._lookup_ms)
             except InvalidInput as error:
                 what = f"view `{view}` does not fit {info.model}@{info.version}: {error.message}"
                 raise Unavailable(what, where=error.where, found=error.found, expected=error.expected) from error

@@ -28,7 +28,9 @@ class MemoryStore:
         now = self._now_ms()
         with self._lock:
             self._values = {key: held for key, held in self._values.items() if held[1] > now}
-            self._values |= {value.key: (value.data, now + value.ttl_ms) for value in values}
+            for value in values:
+                if not (value.absent and value.key in self._values):
+                    self._values[value.key] = (value.data, now + value.ttl_ms)
 
     def draw(self, draws: Sequence[Draw]) -> list[Drawn | None]:
         with self._lock:

@@ -80,7 +80,7 @@ class RedisStore:
 
     def put(self, values: Sequence[Value]) -> None:
         named = [(self._named(value.key), value) for value in values]
-        self._run([(key, ("SET", key, value.data, "PX", max(value.ttl_ms, 1))) for key, value in named])
+        self._run([(key, ("SET", key, v.data, "PX", max(v.ttl_ms, 1), *["NX"] * v.absent)) for key, v in named])
 
     def draw(self, draws: Sequence[Draw]) -> list[Drawn | None]:
         named = [(self._named(d.key), d) for d in draws]

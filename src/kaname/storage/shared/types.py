@@ -7,11 +7,12 @@ from typing import NamedTuple, Protocol
 
 
 class Value(NamedTuple):
-    """A value to keep under `key` for `ttl_ms` milliseconds."""
+    """A value to keep under `key` for `ttl_ms` milliseconds; with `absent` only where there is none."""
 
     key: str
     data: bytes
     ttl_ms: int
+    absent: bool = False
 
 
 class Draw(NamedTuple):
@@ -45,7 +46,7 @@ class SharedStore(Protocol):
         """The values of these keys; None for those that are not there, or cannot be had now."""
 
     def put(self, values: Sequence[Value]) -> None:
-        """Keep these values, in place of older ones."""
+        """Keep these values, in place of older ones unless they say otherwise."""
 
     def draw(self, draws: Sequence[Draw]) -> list[Drawn | None]:
         """Draw from these allowances; each draw is one atomic step. None where the part of the store that has it does
