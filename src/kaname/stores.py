@@ -26,6 +26,7 @@ from kaname.features.files import stamp_of
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features, Note
 from kaname.features.relayout.running import Relayouts
+from kaname.features.views.readers import Readers
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import
 from kaname.models.reconcile import Declarations

@@ -17,9 +17,9 @@ def views_of(project: Path) -> list[Path]:
 
 
 def stamp_of(project: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Differs when a schema file has changed, come or gone; cheap. Empty: there are none."""
+    """Differs when a schema file or a view has changed, come or gone; cheap. Empty: there are none."""
     found = []
-    for path in files_of(project):
+    for path in [*files_of(project), *views_of(project)]:
         with contextlib.suppress(FileNotFoundError):  # gone since it was listed
             stat = path.stat()
             found.append((path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))

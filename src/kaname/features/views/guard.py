@@ -34,15 +34,16 @@ class Meters:
     """What has become of the rows that were asked for of one layout."""
 
     def __init__(self, metrics: Metrics, relation: str, schema: str) -> None:
-        whose = {"relation": relation, "schema": schema}
         text = "Rows that views asked for, by where they came from."
-        rows: dict[str, Counter] = {
-            origin: metrics.counter("kaname_feature_rows_total", text, **whose, origin=origin) for origin in ROWS
+        self.rows: dict[str, Counter] = {
+            origin: metrics.counter("kaname_feature_rows_total", text, relation=relation, schema=schema, origin=origin)
+            for origin in ROWS
         }
-        self.rows = rows
-        self.store = rows["store"].cell
-        self.open = metrics.gauge("kaname_feature_store_open", "Whether a store is left alone.", **whose)
-        self.seconds = metrics.histogram("kaname_feature_store_seconds", "Time of a question to a store.", **whose)
+        self.store = self.rows["store"].cell
+        text = "Whether a store is left alone for a while, by schema."
+        self.open = metrics.gauge("kaname_feature_store_open", text, relation=relation, schema=schema)
+        text = "Time of a question to a store over the network, by schema."
+        self.seconds = metrics.histogram("kaname_feature_store_seconds", text, relation=relation, schema=schema)
 
 
 class Guard:

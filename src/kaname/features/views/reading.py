@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, overload
 
 from kaname.clock import Clock
@@ -100,7 +100,7 @@ class StoredView:
 
     def __init__(self, view: View, relation_of: Callable[[str], StoredRelation], guards: Guards, clock: Clock) -> None:
         self._view = view
-        self._relation_of = relation_of
+        self._relation_of = cache(relation_of)  # the same object each time; to open it may wait for a store
         self._guards = guards
         self._time_ns = clock.time_ns
         self._whole = Part(self, None)
