@@ -246,7 +246,7 @@ class Stores:
         """What views read through."""
         settings = self.project.settings
         shared = msgspec.structs.replace(settings.shared, timeout_ms=settings.features.shared_ms)
-        stamps = self.project.data / "cells" / "stamps"
+        stamps = self.project.data / "feature-stamps"
         return Readers(settings.features, self.clock, self._is_quick, stamps, lambda: open_store(shared))
 
     def _cells(self, store: StoreName) -> CellStore:
