@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from kaname.clock import SystemClock
 from kaname.storage.cells.cassandra.driver import Nodes
 from kaname.storage.cells.cassandra.store import CassandraCells
+from tests.processes import until
 from tests.servers import RealServer, free_port, listens
 
 RECIPE = Path(__file__).parents[1] / "services" / "cassandra" / "serve.sh"
@@ -34,14 +36,20 @@ class Cassandra(RealServer):
     def __init__(
         self, folder: Path, *, address: str = "127.0.0.1", port: int = 0, sync: str = "batch", **environ: str
     ) -> None:
-        """`environ`: further variables of the recipe, such as SEEDS and TOKEN."""
+        """`environ`: further variables of the recipe. A node that is told of others (SEEDS) is ready when these can
+        reach it; whether it `answers`, who started all of them asks then."""
         fetch(RECIPE)
         self.address = address
         self.port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        said = {"ADDRESS": address, "PORT": str(self.port), "STORAGE_PORT": str(free_port()), "SYNC": sync, **environ}
+        said = {"ADDRESS": address, "PORT": str(self.port), "SYNC": sync, "STORAGE_PORT": str(free_port()), **environ}
         command = ["sh", str(RECIPE), str(folder)]
-        super().__init__(command, folder, lambda: listens(self.port, address), environ=said, timeout_s=START_S)
+        known_at = int(said["STORAGE_PORT"]) if "SEEDS" in environ else self.port
+        super().__init__(command, folder, lambda: listens(known_at, address), environ=said, timeout_s=START_S)
+
+    def answers(self) -> bool:
+        """Whether it accepts clients."""
+        return listens(self.port, self.address)
 
     def nodes(self, timeout_s: float = 5.0, hedge_s: float = 0.0) -> Nodes:
         """How to reach it."""
@@ -50,6 +58,24 @@ class Cassandra(RealServer):
     def open(self, timeout_s: float = 5.0, *, keyspace: str = "kaname") -> CassandraCells:
         """A store on it; few partitions, which are quickly scanned."""
         return CassandraCells(self.nodes(timeout_s), SystemClock(), keyspace=keyspace, buckets=8)
+
+
+TOKENS = ("-9223372036854775808", "-3074457345618258603", "3074457345618258602")
+"""Each node has a third of the ring, and copies of the others' thirds."""
+
+
+@contextmanager
+def three(folder: Path) -> Iterator[list[Cassandra]]:
+    """A cluster of three nodes on 127.0.0.1 to 127.0.0.3."""
+    port, storage = free_port(), str(free_port())
+    with ExitStack() as stack:
+        nodes = []
+        for i, token in enumerate(TOKENS, 1):
+            said = {"SEEDS": "127.0.0.1", "TOKEN": token, "STORAGE_PORT": storage}
+            node = Cassandra(folder / str(i), address=f"127.0.0.{i}", port=port, **said)
+            nodes.append(stack.enter_context(node))
+        until(lambda: all(node.answers() for node in nodes), "the cluster answers", START_S)
+        yield nodes
 
 
 @pytest.fixture(scope="session")
