@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-costs bench-density bench-overload soak clean
+.PHONY: help venv lock services services-stop demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-costs bench-density bench-overload soak clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -29,8 +29,12 @@ lock: ## resolve pyproject.toml again into requirements.lock, and what tests of 
 	  --no-emit-index-url --extra all --extra examples --group dev pyproject.toml -o requirements.lock
 	@sh tests/frameworks/environments/lock.sh
 
-services: ## install the real servers that tests start (PostgreSQL, MariaDB, Redis, Prometheus, Node.js)
+services: ## install the servers that tests start (PostgreSQL, Redis, …); start Cassandra and HBase and say how to use them
 	@sh tools/services.sh
+	@sh services/start.sh
+
+services-stop: ## end the Cassandra and HBase that `make services` started
+	@sh services/start.sh stop
 
 demo: $(STAMP) ## train on real flights, serve, replay traffic; KEEP=1 leaves the server running
 	@$(BIN)/python examples/flights/demo.py $(if $(KEEP),--keep)

@@ -53,7 +53,7 @@ from kaname.serving.workers.board import running_board
 from kaname.settings import RemoteSettings
 from kaname.storage.blobs.file import ArtefactStore
 from kaname.storage.blobs.opening import folder_artefacts, open_artefacts
-from kaname.storage.cells.opening import cell_settings, open_cells
+from kaname.storage.cells.opening import cell_settings, located, open_cells
 from kaname.storage.cells.types import CellStore
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
@@ -251,9 +251,7 @@ class Stores:
 
     def _cells(self, store: StoreName) -> CellStore:
         settings = cell_settings(self.project.settings.cells, store.kind, store.name)
-        if settings.ca_file is not None:
-            settings = msgspec.structs.replace(settings, ca_file=str(self.project.root / settings.ca_file))
-        return open_cells(settings, self.project.data / "cells" / store.name, self.clock)
+        return open_cells(located(settings, self.project.root), self.project.data / "cells" / store.name, self.clock)
 
     def _erase(self, subject: Subject) -> int:
         gone = erase_everywhere(subject, self.events, self.log, self.writer)

@@ -1,4 +1,5 @@
-"""What `kaname doctor` finds out about a project: how long its certificate is valid, and its copies of artefacts."""
+"""What `kaname doctor` finds out about a project: how long its certificate is valid, its copies of artefacts, and
+its stores of cells."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from kaname.errors import KanameError
 from kaname.inference.shelf import in_units
 from kaname.serving.certificates import Certificates
 from kaname.serving.workers.types import data_folder
-from kaname.settings import Settings, TlsSettings
+from kaname.settings import CellsSettings, Settings, TlsSettings
+from kaname.storage.cells.opening import danger_of, located
 
 SOON_DAYS = 14
+DURABLE = "set `commitlog_sync: group` or `batch` in the cassandra.yaml of every node"
 _DAY_S = 86_400
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """What OpenSSL's verification says (X509_V_ERR_…)."""
@@ -29,6 +32,21 @@ def examine_project(root: Path, settings: Settings, clock: Clock) -> Iterator[Fi
         yield certificate(root, settings.server.tls, clock)
     if settings.artefacts.url:
         yield artefact_cache(Path(settings.artefacts.cache_folder or data_folder(root) / "cache"), settings)
+    for name, store in settings.cells.items():
+        yield cells(name, located(store, root))
+
+
+def cells(name: str, store: CellsSettings) -> Finding:
+    """Whether the servers of a store of cells answer, and keep what they confirm."""
+    subject = f"cells {name}"
+    try:
+        danger = danger_of(store)
+    except KanameError as error:
+        advice = f"look at cells.{name} in kaname.yaml, and at the servers"
+        return Finding(subject=subject, level="fail", found=str(error), advice=advice)
+    if danger:
+        return Finding(subject=subject, level="warn", found=danger, advice=DURABLE)
+    return Finding(subject=subject, level="ok", found=store.kind)
 
 
 def certificate(root: Path, tls: TlsSettings, clock: Clock) -> Finding:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,6 +14,10 @@ from kaname.clock import Clock
 from kaname.errors import InvalidInput
 from kaname.settings import CellsSettings
 from kaname.storage.cells.types import CellStore
+
+if TYPE_CHECKING:
+    from kaname.storage.cells.cassandra.driver import Nodes
+    from kaname.storage.cells.hbase.driver import Servers
 
 
 def cell_settings(stores: Mapping[str, CellsSettings], kind: str, name: str) -> CellsSettings:
@@ -39,11 +45,43 @@ def open_cells(settings: CellsSettings, folder: Path, clock: Clock) -> CellStore
     return LmdbCells(folder, clock)
 
 
+def located(settings: CellsSettings, root: Path) -> CellsSettings:
+    """The settings with their file as seen from the project's folder."""
+    if settings.ca_file is None:
+        return settings
+    return msgspec.structs.replace(settings, ca_file=str(root / settings.ca_file))
+
+
+def danger_of(settings: CellsSettings) -> str:
+    """Ask the servers of a store whether they answer, and how they keep what is written; changes nothing.
+
+    Returns what is dangerous about that, mostly nothing. Raises what `open_cells` does.
+    """
+    if settings.kind == "cassandra":
+        from kaname.storage.cells.cassandra import durability
+        from kaname.storage.cells.cassandra.driver import Session
+
+        with closing(Session(_nodes(settings))) as session:
+            return durability.danger_of(session)
+    if settings.kind == "hbase":
+        from kaname.storage.cells.hbase.driver import Pool
+
+        with closing(Pool(_servers(settings))) as pool:
+            pool.call("listNamespaces")
+    return ""
+
+
 def _cassandra(settings: CellsSettings, clock: Clock) -> CellStore:
-    from kaname.storage.cells.cassandra.driver import Nodes
     from kaname.storage.cells.cassandra.store import CassandraCells
 
-    nodes = Nodes(
+    made = {"replication": settings.replication, "buckets": settings.buckets}
+    return CassandraCells(_nodes(settings), clock, keyspace=settings.keyspace, **made)
+
+
+def _nodes(settings: CellsSettings) -> Nodes:
+    from kaname.storage.cells.cassandra.driver import Nodes
+
+    return Nodes(
         addresses=_addresses(settings, 9042),
         datacenter=settings.datacenter or None,
         consistency=settings.consistency,
@@ -53,21 +91,22 @@ def _cassandra(settings: CellsSettings, clock: Clock) -> CellStore:
         password=settings.password,
         ca_file=settings.ca_file,
     )
-    return CassandraCells(
-        nodes, clock, keyspace=settings.keyspace, replication=settings.replication, buckets=settings.buckets
-    )
 
 
 def _hbase(settings: CellsSettings, clock: Clock) -> CellStore:
-    from kaname.storage.cells.hbase.driver import Servers
     from kaname.storage.cells.hbase.store import HbaseCells
+
+    return HbaseCells(_servers(settings), clock, namespace=settings.keyspace)
+
+
+def _servers(settings: CellsSettings) -> Servers:
+    from kaname.storage.cells.hbase.driver import Servers
 
     if settings.user is not None or settings.ca_file is not None:
         raise InvalidInput("HBase's Thrift server knows neither users nor TLS", where="cells", found="user or ca_file")
-    servers = Servers(
+    return Servers(
         addresses=_addresses(settings, 9090), timeout_s=settings.timeout_ms / 1000, connections=settings.connections
     )
-    return HbaseCells(servers, clock, namespace=settings.keyspace)
 
 
 def _addresses(settings: CellsSettings, port: int) -> tuple[tuple[str, int], ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from kaname.clock import Clock
 from kaname.storage.cells.cassandra.catalog import Catalog
 from kaname.storage.cells.cassandra.driver import Nodes, Session
+from kaname.storage.cells.cassandra.durability import danger_of
 from kaname.storage.cells.cassandra.reader import Reader
 from kaname.storage.cells.cassandra.rows import Rows
 from kaname.storage.cells.cassandra.writing import Writing
@@ -31,8 +32,8 @@ class CassandraCells(Reader):
         self._session = Session(nodes)
         try:
             self._catalog = Catalog(self._session, keyspace, replication, clock)
-            if not self.loses_nothing():
-                LOG.warning("Cassandra at %s %s", self._session.where, LOSES)
+            if danger := danger_of(self._session):
+                LOG.warning("%s: %s", self._session.where, danger)
         except BaseException:
             self._session.close()
             raise
@@ -40,11 +41,6 @@ class CassandraCells(Reader):
         self._buckets = buckets
         self._writing = Writing(self._session, self._catalog, clock)
         super().__init__(Rows(self._session, self._catalog), self._catalog, clock)
-
-    def loses_nothing(self) -> bool:
-        """Whether the node that was asked has a write on its disk before it confirms it."""
-        found = self._session.run("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
-        return found != [("periodic",)]
 
     def write(self, mutations: Sequence[Mutation]) -> None:
         now_us = self._clock.time_ns() // 1000
@@ -65,10 +61,3 @@ class CassandraCells(Reader):
 
     def close(self) -> None:
         self._session.close()
-
-
-LOSES = (
-    "confirms writes before they are on the disk (commitlog_sync: periodic): a node that is killed or loses power"
-    " loses up to ten seconds of them; set `commitlog_sync: group` or `batch` in its cassandra.yaml"
-)
-"""What is wrong with a node that does not say that it loses nothing."""

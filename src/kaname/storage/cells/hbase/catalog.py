@@ -13,6 +13,10 @@ from kaname.storage.cells.types import Family, Table
 FRESH_NS = 1_000_000_000
 FORBEARANCE_NS = 10_000_000_000
 """What is known is good for so long where the master does not answer: rows are read and written without it."""
+FIRST_S = 10.0
+"""Longest wait for the first answer: a Thrift server that has just started finds its HBase then."""
+CHANGE_S = 60.0
+"""Longest wait for a change of a table."""
 TTL = b"KANAME_TTL_S"
 """Attribute of a family. HBase's own time to live takes timestamps for milliseconds; cells have microseconds."""
 
@@ -26,7 +30,7 @@ class Catalog:
         self._monotonic_ns = clock.monotonic_ns
         self._looked_ns = 0
         self.families: dict[str, dict[str, Family]] = {}
-        if namespace.encode() not in pool.call("listNamespaces"):
+        if namespace.encode() not in pool.patiently(FIRST_S, "listNamespaces"):
             self._once("createNamespace", "NamespaceExistException", idl.TNamespaceDescriptor(name=namespace))
         self.look()
 
@@ -65,7 +69,7 @@ class Catalog:
             if family not in there:
                 self._once("addColumnFamily", "already exists", name, _column(family, kept))
             if there.get(family) != kept:
-                self._pool.change("modifyColumnFamily", name, _column(family, kept))
+                self._pool.patiently(CHANGE_S, "modifyColumnFamily", name, _column(family, kept))
         self.look()
 
     def drop(self, table: str) -> None:
@@ -74,7 +78,7 @@ class Catalog:
         if table in self.families:
             name = idl.TTableName(ns=self._namespace.encode(), qualifier=table.encode())
             self._once("disableTable", "TableNotEnabledException", name)
-            self._pool.change("deleteTable", name)
+            self._pool.patiently(CHANGE_S, "deleteTable", name)
             self.look()
 
     def _try_to_look(self) -> None:
@@ -86,7 +90,7 @@ class Catalog:
     def _once(self, verb: str, done: str, *arguments: object) -> None:
         """Make a change that may have been made already: by another process, or by a call that was repeated."""
         try:
-            self._pool.change(verb, *arguments)
+            self._pool.patiently(CHANGE_S, verb, *arguments)
         except Unavailable as error:
             if done not in (error.found or ""):
                 raise

@@ -31,8 +31,6 @@ binary: Any = TCyBinaryProtocol
 
 TRIES = 3
 """How often a call is made whose connection broke: all calls are idempotent, or say that it was done before."""
-CHANGE_S = 60.0
-"""Longest wait for a change of a table."""
 GONE = ("TableNotFoundException", "TableNotEnabledException", "NoSuchColumnFamilyException")
 
 
@@ -80,9 +78,9 @@ class Pool:
         finally:
             self._free.release()
 
-    def change(self, verb: str, *arguments: object) -> Any:
+    def patiently(self, timeout_s: float, verb: str, *arguments: object) -> Any:
         """The same of what takes its time."""
-        return self._repeat(partial(self._new_line, CHANGE_S), _Line.close, verb, arguments)
+        return self._repeat(partial(self._new_line, timeout_s), _Line.close, verb, arguments)
 
     def call_each(self, calls: Sequence[tuple[object, ...]]) -> None:
         """Make calls side by side; raises what one of them raises, once all of them have ended."""
