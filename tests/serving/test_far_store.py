@@ -83,6 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, far: Far) -> Iterator[World]
     made.stores.models.override("flowers", {"view": "far"}, who="test")
     with made:
         yield made
+        far.resume()
 
 
 def ask(world: World, place: str, *, plant: int = 1) -> tuple[int, dict[str, Any], float]:
@@ -186,3 +187,35 @@ def test_one_row_is_asked_for_once(world: World, far: Far) -> None:
     assert {petals(answer) for _, answer, _ in answers} == {1.0}
     assert gauge(world, "store") - before + gauge(world, "cache") >= 32
     assert meters(world).seconds.count <= 1 + 8
+
+
+def read(world: World, body: object, query: str = "") -> tuple[int, dict[str, Any], float]:
+    """The same of a view, without a model."""
+    data = json.dumps(body).encode()
+    began = time.monotonic()
+    with Client(world.addresses["own"]) as client:
+        client.send(
+            f"POST /api/v1/views/far/read{query} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"authorization: Bearer {world.key}\r\ncontent-length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+        answer = client.answer()
+    return answer.status, json.loads(answer.body), time.monotonic() - began
+
+
+def test_views_are_read_over_http_without_waiting_for_a_store(world: World, far: Far) -> None:
+    """Other requests are answered while one waits; after its time it has the defaults."""
+    entities = [{"plant_id": 1, "place": place} for place in PLACES[:40]]
+    status, answer, _ = read(world, {"entities": entities})
+    assert (status, {row["rain"] for row in answer["instances"]}) == (200, {1.0})
+    status, answer, _ = read(world, {"entity": entities[0]}, "?explain=features")
+    assert answer["features"]["rain"]["origin"] == "cache"
+    status, answer, _ = read(world, {"entity": {"plant_id": 1}})
+    assert (status, answer["where"]) == (400, "entity.place")
+    far.freeze()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda place: read(world, {"entity": {"plant_id": 1, "place": place}}), PLACES[100:104])
+        )
+    assert {(status, answer["features"]["rain"]) for status, answer, _ in answers} == {(200, 9.0)}
+    assert max(seconds for _, _, seconds in answers) < BOUND_S

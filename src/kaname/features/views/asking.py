@@ -22,6 +22,8 @@ from kaname.features.views.guard import Guard, Told
 
 LOG = logging.getLogger("kaname.views")
 AT_ONCE = 128
+SCANS_AT_ONCE = 8
+"""The same where each row is a question of its own: the others are for the other threads."""
 MOST_WAITING = 10_000
 IDLE_S = 5.0
 Then: TypeAlias = Callable[[list[Told]], None]
@@ -145,6 +147,7 @@ class Asking:
                 self._running -= 1
                 return []
             taken = [self._waiting.popleft()]
-            while self._waiting and len(taken) < AT_ONCE and self._waiting[0].keeping is taken[0].keeping:
+            most = AT_ONCE if taken[0].keeping.at_once else SCANS_AT_ONCE
+            while self._waiting and len(taken) < most and self._waiting[0].keeping is taken[0].keeping:
                 taken.append(self._waiting.popleft())
             return taken

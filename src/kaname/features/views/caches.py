@@ -25,6 +25,8 @@ class Keeping:
     def __init__(self, whole: Source, guard: Guard, caches: Caches, number: int) -> None:
         """`whole` reads all attributes of the layout."""
         self.whole = whole
+        self.at_once = whole.read_of.latest is None
+        """Whether many rows are one question to the store."""
         self.guard = guard
         self._local, self._shared, self._stamps = caches.local, caches.shared, caches.stamps
         self._number = number

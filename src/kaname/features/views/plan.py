@@ -150,6 +150,12 @@ class Plan:
             for row in rows:
                 row.pop(name, None)
 
+    def rows(self, entities: Sequence[Row], found: Sequence[Found], now_us: int) -> list[dict[str, Any]]:
+        """The finished rows of entities. Raises what `settle` and `compute` raise."""
+        rows = [self.settle(each.rows, now_us) for each in found]
+        self.compute(entities, rows, now_us)
+        return rows
+
     def explain(
         self,
         row: Row,

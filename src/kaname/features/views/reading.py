@@ -118,6 +118,10 @@ class StoredView:
         """Open what it reads of. Raises what is wrong with a relation or its store."""
         self._whole.plan()
 
+    def plan(self) -> Plan:
+        """The plan by which all columns are read now. Raises as `prepare` does."""
+        return self._whole.plan()
+
     def compiled(self, names: Sequence[str] | None) -> Plan:
         """The plan of some columns, or of all. Raises as `prepare` does."""
         return Plan(self._view, self._relation_of, self._guards, names)
@@ -157,6 +161,4 @@ class StoredView:
         plan = self._whole.plan()
         keys = [plan.keys(entity) for entity in entities]
         found = find(plan, keys, now_us, stamped=stamped)
-        rows = [plan.settle(each.rows, now_us) for each in found]
-        plan.compute(entities, rows, now_us)
-        return list(zip(rows, found, strict=True))
+        return list(zip(plan.rows(entities, found, now_us), found, strict=True))

@@ -18,6 +18,7 @@ from kaname.features.views.reading import StoredView, ask, find, find_one
 from kaname.features.views.types import View
 from kaname.serving.exchange import Body
 from kaname.serving.json_rows import ONE, place
+from kaname.serving.views.entities import keys_of
 from kaname.serving.views.input import ViewInput, Wanted
 from kaname.serving.views.rows import Rows, rows_of
 from kaname.signature import Signature
@@ -71,7 +72,7 @@ class Assembly:
                 return
             plan = self._part.plan()
             now_us = time_ns() // 1000
-            keys = _keys(plan, call, wanted)
+            keys = keys_of(plan, wanted.entities, many=call.form is not ONE)
             if not plan.direct:
                 found = ask(plan, keys, now_us, self._patience_s(call), partial(again, call, wanted, plan, now_us))
                 if found is None:
@@ -127,16 +128,3 @@ class Assembly:
         if given is not None:
             rows = [row | own for row, own in zip(rows, given, strict=True)]
         self._rows.fill(call, rows)
-
-
-def _keys(plan: Plan, call: Call, wanted: Wanted) -> list[tuple[bytes, ...]]:
-    """The keys of each row. Raises InvalidInput with the place in the request."""
-    keys: list[tuple[bytes, ...]] = []
-    for i, entity in enumerate(wanted.entities):
-        try:
-            keys.append(plan.keys(entity))
-        except InvalidInput as error:
-            if call.form is not ONE:
-                error.where = str(error.where).replace("entity", f"entities[{i}]", 1)
-            raise
-    return keys

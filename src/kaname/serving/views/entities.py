@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kaname.errors import InvalidInput
 from kaname.features.plain import reader_of
 from kaname.features.types import Attribute
+from kaname.features.views.plan import Keys, Plan
 from kaname.features.views.types import View
 
 _PLAIN = ("string", "bool", "int32", "int64", "float32", "float64")
@@ -32,3 +34,16 @@ class Entities:
                         error.message, where=f"{where}.{name}", found=error.found, expected=error.expected
                     ) from None
         return said
+
+
+def keys_of(plan: Plan, entities: Sequence[dict[str, Any]], *, many: bool) -> list[Keys]:
+    """The keys of each entity. Raises InvalidInput whose `where` begins with `entity`, or `entities[i]` of `many`."""
+    keys: list[Keys] = []
+    for i, entity in enumerate(entities):
+        try:
+            keys.append(plan.keys(entity))
+        except InvalidInput as error:
+            if many:
+                error.where = str(error.where).replace("entity", f"entities[{i}]", 1)
+            raise
+    return keys

@@ -10,6 +10,7 @@ relation of it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,14 +18,15 @@ import msgspec
 from kaname.call import Principal, as_error
 from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, NotFound, TooLarge
-from kaname.features.views.reading import StoredView
+from kaname.features.views.plan import Found, Plan
+from kaname.features.views.reading import StoredView, ask
 from kaname.features.views.types import View
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf, inflate, request_id
 from kaname.serving.exchange import Body, Endpoint, Head, Reply
 from kaname.serving.json_codec import refusal
 from kaname.serving.json_input import explain
-from kaname.serving.views.entities import Entities
+from kaname.serving.views.entities import Entities, keys_of
 from kaname.serving.views.opened import Views
 from kaname.settings import Settings
 from kaname.telemetry.metrics import Counter, Metrics
@@ -47,11 +49,21 @@ class Reads:
     """The endpoints of all views of a worker."""
 
     def __init__(
-        self, views: Views, ids: IdSource, clock: Clock, metrics: Metrics, *, max_rows: int, max_body_bytes: int
+        self,
+        views: Views,
+        ids: IdSource,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        max_rows: int,
+        max_body_bytes: int,
+        lookup_ms: float,
     ) -> None:
+        """`lookup_ms`: longest wait for stores that are not at hand."""
         self.views = views
         self.ids = ids
-        self.now_ns = clock.monotonic_ns
+        self.clock = clock
+        self.lookup_s = lookup_ms / 1000
         self.max_rows = max_rows
         self.max_body_bytes = max_body_bytes
         self._metrics = metrics
@@ -69,7 +81,8 @@ def reads_of(views: Views | None, ids: IdSource, clock: Clock, metrics: Metrics,
     if views is None:
         return None
     most, most_bytes = settings.inference.max_rows, settings.server.max_body_bytes
-    return Reads(views, ids, clock, metrics, max_rows=most, max_body_bytes=most_bytes)
+    wait_ms = settings.features.lookup_ms
+    return Reads(views, ids, clock, metrics, max_rows=most, max_body_bytes=most_bytes, lookup_ms=wait_ms)
 
 
 class Meter:
@@ -103,6 +116,7 @@ class ReadEndpoint:
         self._stored = stored
         self._principal_of = principal_of
         self._meter = meter
+        self._explains = explained
         self._read = self._explained if explained else self._plain
         self._follow(stored.view)
 
@@ -114,24 +128,52 @@ class ReadEndpoint:
 
     def enter(self, head: Head, body: Body, reply: Reply) -> None:
         """Answer through `reply`."""
-        began = self._reads.now_ns()
-        try:
-            if self._stored.view is not self._view:
-                self._follow(self._stored.view)
-            if head.terms is not self._view:
-                self._check(head)
-            if b"content-encoding" in head.fields:
-                body = inflate(body, head.fields[b"content-encoding"], self._reads.max_body_bytes)
-            answer = self._read(self._asked(body))
-        except Exception as error:  # noqa: BLE001  (the guard: this request only)
-            failed = as_error(error)
-            self._meter.failed(failed.code)
-            reply.send(*refusal(failed, head.path, request_id(head.fields, self._reads.ids)))
-            return
-        meter = self._meter
-        meter.ok[0] += 1
-        meter.seconds.observe((self._reads.now_ns() - began) / 1e9)
-        reply.send(200, HEAD, answer)
+        began_ns = self._reads.clock.monotonic_ns()
+
+        def answer(make: Callable[[], bytes | None]) -> None:
+            """What `make` returns, unless that is None: it comes later."""
+            try:
+                body = make()
+            except Exception as error:  # noqa: BLE001  (the guard: this request only)
+                failed = as_error(error)
+                self._meter.failed(failed.code)
+                reply.send(*refusal(failed, head.path, request_id(head.fields, self._reads.ids)))
+                return
+            if body is not None:
+                self._meter.ok[0] += 1
+                self._meter.seconds.observe((self._reads.clock.monotonic_ns() - began_ns) / 1e9)
+                reply.send(200, HEAD, body)
+
+        answer(lambda: self._begun(head, body, answer))
+
+    def _begun(self, head: Head, body: Body, answer: Callable[[Callable[[], bytes]], None]) -> bytes | None:
+        """The body of the answer; None: `answer` is called when stores have answered."""
+        if self._stored.view is not self._view:
+            self._follow(self._stored.view)
+        if head.terms is not self._view:
+            self._check(head)
+        if b"content-encoding" in head.fields:
+            body = inflate(body, head.fields[b"content-encoding"], self._reads.max_body_bytes)
+        asked = self._asked(body)
+        plan = self._stored.plan()
+        return self._read(asked) if plan.direct else self._far(plan, asked, answer)
+
+    def _far(self, plan: Plan, asked: ReadBody, answer: Callable[[Callable[[], bytes]], None]) -> bytes | None:
+        """Read stores that are not at hand, without waiting for them."""
+        one = asked.entity
+        entities = self._many(asked.entities) if one is msgspec.UNSET else [self._entity(one, "entity")]
+        now_us = self._reads.clock.time_ns() // 1000
+        keys = keys_of(plan, entities, many=one is msgspec.UNSET)
+
+        def made(found: list[Found]) -> bytes:
+            rows: list[Any] = plan.rows(entities, found, now_us)
+            if self._explains:
+                rows = [plan.explain(row, each, now_us) for row, each in zip(rows, found, strict=True)]
+            many = one is msgspec.UNSET
+            return self._begin + (b'"instances":%b}' % _encode(rows) if many else b'"features":%b}' % _encode(rows[0]))
+
+        found = ask(plan, keys, now_us, self._reads.lookup_s, lambda later: answer(lambda: made(later)))
+        return None if found is None else made(found)
 
     def _check(self, head: Head) -> None:
         """Remember with a head that its key may read, until the next snapshot. Raises Unauthenticated, Forbidden."""
