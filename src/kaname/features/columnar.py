@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
-from kaname.arrow import Array, DataType, arrow
-from kaname.features.types import Type
+from kaname.arrow import Array, DataType, RecordBatch, arrow
+from kaname.features.types import Row, Type
 
 PURPOSE = "features in columns"
+ROWS_AT_ONCE = 20_000
 _SIMPLE = {
     "string": "string",
     "bytes": "binary",
@@ -41,3 +43,17 @@ def arrow_array(values: Sequence[object], of: Type) -> Array:
     if of.name == "json":
         values = [None if value is None else _json(value).decode() for value in values]
     return arrow(PURPOSE).pa.array(values, arrow_type(of))
+
+
+def batches(
+    rows: Iterable[Row], columns: Sequence[tuple[str, Type]], rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[RecordBatch]:
+    """Rows as batches with these columns; at least one, which may be empty. Raises MissingDependency."""
+    pa = arrow(PURPOSE).pa
+    schema = pa.schema([(name, arrow_type(of)) for name, of in columns])
+    left, some = iter(rows), list[Row]()
+    while (more := list(islice(left, rows_at_once))) or not some:
+        some = more
+        yield pa.record_batch([arrow_array([row[name] for row in some], of) for name, of in columns], schema)
+        if not more:
+            return

@@ -57,6 +57,8 @@ class AttributeCells:
         """`places`: family and qualifier of each attribute."""
         self.attributes = tuple(places)
         self.families = tuple(dict.fromkeys(family for family, _ in places.values()))
+        self.qualifiers = tuple(qualifier for _, qualifier in places.values())
+        """Of each attribute."""
         self._cells = [(name, family, qualifier, codecs[name].write) for name, (family, qualifier) in places.items()]
         self._known: dict[str, dict[bytes, tuple[str, Callable[[bytes], object]]]] = {}
         for name, (family, qualifier) in places.items():
@@ -104,10 +106,14 @@ class OneCell:
         write: Pack,
         read: Unpack,
         read_some: Callable[[Collection[str]], Unpack | None] = lambda _: None,
+        *,
+        packed: bool = False,
     ) -> None:
-        """`read_some` gives what reads only some attributes, where that is cheaper."""
+        """`read_some` gives what reads only some attributes, where that is cheaper; `packed`: its bytes are those of
+        `packing`."""
         self.attributes = tuple(names)
         self.families = (family,)
+        self.qualifier, self.packed = qualifier, packed
         self._family, self._qualifier = family, qualifier
         self._write, self._read, self._read_some = write, read, read_some
 
@@ -144,7 +150,7 @@ class OneCell:
 def packed(family: str, qualifier: bytes, codecs: Sequence[Codec]) -> OneCell:
     """`value pack[…]`."""
     names, (write, read) = [codec.attribute for codec in codecs], pack_of(codecs)
-    return OneCell(family, qualifier, names, write, read, partial(unpack_of_some, codecs))
+    return OneCell(family, qualifier, names, write, read, partial(unpack_of_some, codecs), packed=True)
 
 
 def joined(family: str, qualifier: bytes, parts: Sequence[CompiledPart]) -> OneCell:

@@ -21,6 +21,7 @@ from kaname.storage.cells.types import CellStore
 from kaname.telemetry.logs import Throttle
 
 if TYPE_CHECKING:
+    from kaname.features.bulk.loading import Columns
     from kaname.features.comparing import Verdict  # brings the parser of the language, which is not always needed
     from kaname.features.facts import LayoutFacts
     from kaname.features.schemas import Schemas
@@ -119,14 +120,21 @@ class Features:
             schemas = self._known()
             return sorted(name for name in schemas.relations if schemas.layouts[name])
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`.
+    def query(self, sql: str, parameters: Parameters | None = None, *, plain: bool = False) -> Answer:
+        """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`, with
+        `plain` as JSON has them.
 
         Raises InvalidInput with the place in the text, and what a store raises.
         """
         from kaname.features.sql.query import query
 
-        return query(sql, lambda statement: self.relation(statement.relation), parameters)
+        return query(sql, lambda statement: self.relation(statement.relation), parameters, plain=plain)
+
+    def load(self, relation: str, data: Columns) -> int:
+        """Write whole rows from Arrow: a Table, a RecordBatch, or batches; see `bulk.loading.load`."""
+        from kaname.features.bulk.loading import load
+
+        return load(self.relation(relation), data)
 
     def views(self) -> dict[str, View]:
         """What `features/*.view.yaml` declare, by name. Raises what is wrong with the files."""

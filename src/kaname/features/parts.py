@@ -44,6 +44,8 @@ class CompiledPart(msgspec.Struct, frozen=True):
     take: Take
     write: Write
     """A value as its bytes; of a hash: its attributes, as a sequence."""
+    says: Part
+    """As it was declared."""
     begin: Write
     """The bytes with which those of all values that begin like this one begin (only where `prefixed`)."""
 
@@ -65,6 +67,7 @@ def compile_part(part: Part, attributes: Mapping[str, Attribute], form: Form) ->
         prefixed=text and part.kind != "size",
         take=take,
         write=write,
+        says=part,
         begin=codec.write,
     )
     return _inverted(compiled) if part.desc else compiled
@@ -210,6 +213,7 @@ def _hash(part: Part, codecs: Sequence[Codec]) -> CompiledPart:
         prefixed=False,
         take=lambda _, at: (None, at + width),
         write=write,
+        says=part,
         begin=_no_begin,
     )
 

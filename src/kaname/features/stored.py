@@ -97,6 +97,10 @@ class StoredRelation:
         """
         return self._write("insert", list(rows), Layout.put, at)
 
+    def insert_made(self, rows: Sequence[Row], made: Made) -> int:
+        """The same with mutations that somebody else makes of them: just those of `Layout.put`."""
+        return self._write("insert", rows, made, None)
+
     def update(self, rows: Iterable[Row], *, at: At | None = None) -> int:
         """The same with only the attributes that each row names, where every layout can write them: see `patch`."""
         return self._write("update", list(rows), Layout.patch, at)
@@ -256,5 +260,7 @@ def _batches(rows: Iterable[_Made]) -> Iterator[dict[StoreName, list[Mutation]]]
 
 
 def _bytes_of(mutation: Mutation) -> int:
-    values = mutation.values.items() if isinstance(mutation, Put) else ()
-    return len(mutation.row) + sum(len(qualifier) + len(value) for qualifier, value in values)
+    if not isinstance(mutation, Put):
+        return len(mutation.row)
+    values = mutation.values
+    return len(mutation.row) + len(b"".join(values)) + sum(map(len, values.values()))

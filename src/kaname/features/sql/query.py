@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+from kaname.arrow import RecordBatch, Table, arrow
 from kaname.errors import InvalidInput, NotFound
+from kaname.features.columnar import PURPOSE, batches
 from kaname.features.sql.dialect import Statement, parsed
 from kaname.features.sql.explaining import explained
 from kaname.features.sql.planning import check_allowed, plan_of
@@ -14,6 +16,7 @@ from kaname.features.sql.running import rows_of
 from kaname.features.sql.statements import Delete, Insert, Select
 from kaname.features.sql.values import Parameters
 from kaname.features.stored import StoredRelation
+from kaname.features.types import Type
 
 DELETED_AT_ONCE = 1000
 
@@ -25,11 +28,15 @@ class Answer:
         print(row["item"])
     """
 
-    def __init__(self, columns: tuple[str, ...], rows: Iterator[dict[str, object]], changed: int | None = None) -> None:
-        self.columns = columns
+    def __init__(
+        self, columns: Sequence[tuple[str, Type]], rows: Iterator[dict[str, object]], changed: int | None = None
+    ) -> None:
+        """`columns`: names and types, in their order."""
+        self.columns = tuple(name for name, _ in columns)
         """Names, in their order."""
         self.changed = changed
         """Rows that were written or deleted; None for a query."""
+        self._typed = columns
         self._rows = rows
 
     def __iter__(self) -> Iterator[dict[str, object]]:
@@ -38,6 +45,14 @@ class Answer:
     def all(self) -> list[dict[str, object]]:
         """The rows that are left."""
         return list(self._rows)
+
+    def batches(self) -> Iterator[RecordBatch]:
+        """The rows that are left as Arrow batches, at least one of them. Raises MissingDependency."""
+        return batches(self._rows, self._typed)
+
+    def table(self) -> Table:
+        """The rows that are left as an Arrow table."""
+        return arrow(PURPOSE).pa.Table.from_batches(self.batches())
 
 
 def query(
@@ -79,7 +94,9 @@ def _placed(error: NotFound, statement: Statement) -> NotFound:
 def _selected(select: Select, stored: StoredRelation) -> Answer:
     plan = plan_of(select, stored.placement)
     check_allowed(select, plan)
-    return Answer(tuple(column.name for column in select.columns), rows_of(select, plan, stored))
+    types = {attribute.name: attribute.type for attribute in stored.relation.attributes}
+    columns = [(column.name, types[column.attribute]) for column in select.columns]
+    return Answer(columns, rows_of(select, plan, stored))
 
 
 def _deleted(keys: Answer, stored: StoredRelation) -> int:
@@ -92,4 +109,4 @@ def _deleted(keys: Answer, stored: StoredRelation) -> int:
 
 def _explained(wanted: Select | Insert | Delete, stored: StoredRelation) -> Answer:
     row = explained(wanted, stored)
-    return Answer(tuple(row), iter([row]))
+    return Answer([(name, Type("int64" if name == "limit" else "string")) for name in row], iter([row]))

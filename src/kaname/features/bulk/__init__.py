@@ -1,0 +1,1 @@
+"""Many rows at once: as columns of Apache Arrow, from and to files."""

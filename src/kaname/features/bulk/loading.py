@@ -1,0 +1,56 @@
+"""Writes Arrow into a relation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+from kaname.arrow import RecordBatch, Table, arrow
+from kaname.errors import InvalidInput
+from kaname.features.bulk.arriving import arriving
+from kaname.features.bulk.encoding import BatchRows
+from kaname.features.columnar import PURPOSE
+from kaname.features.stored import StoredRelation
+
+ROWS_AT_ONCE = 20_000
+
+Columns: TypeAlias = Table | RecordBatch | Iterable[RecordBatch]
+"""A Table, a RecordBatch, or batches one after the other, as a RecordBatchReader has them."""
+
+
+def load(relation: StoredRelation, data: Columns, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Write whole rows over those with the same keys, `ROWS_AT_ONCE` after the other, each durable before the next;
+    returns how many. `progress` gets the rows so far.
+
+    Raises InvalidInput with `rows[i].attribute` for what does not fit, and what the store raises; batches before it
+    were written then, and the same again is safe.
+    """
+    written = 0
+    for batch in _batches(data):
+        try:
+            rows = BatchRows(arriving(batch, relation.relation), relation.relation)
+            written += relation.insert_made(rows, rows.made)
+        except InvalidInput as error:
+            raise _counted(error, written) from None
+        progress(written)
+    return written
+
+
+def _batches(data: Columns) -> Iterator[RecordBatch]:
+    pa = arrow(PURPOSE).pa
+    if isinstance(data, pa.Table):
+        data = data.to_batches()
+    elif isinstance(data, pa.RecordBatch):
+        data = [data]
+    for batch in data:
+        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield batch.slice(start, ROWS_AT_ONCE)
+
+
+def _counted(error: InvalidInput, before: int) -> InvalidInput:
+    """The error with the row counted from the start."""
+    where = error.where or ""
+    if where.startswith("rows["):
+        number, _, rest = where[5:].partition("]")
+        where = f"rows[{int(number) + before}]{rest}"
+    return InvalidInput(error.message, where=where, found=error.found, expected=error.expected)

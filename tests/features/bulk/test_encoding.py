@@ -1,0 +1,63 @@
+"""Columns become the bytes that rows become, for every kind of layout and value."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaname.errors import InvalidInput
+from kaname.features.bulk.arriving import arriving
+from kaname.features.bulk.encoding import BatchRows
+from kaname.features.columnar import batches
+from kaname.features.schemas import schemas_in
+from tests.features.generated import Example, examples
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_a_batch_becomes_what_its_rows_become(data: st.DataObject) -> None:
+    """Mutation by mutation; a slice of a batch, too."""
+    example: Example = data.draw(examples())
+    layout, relation = example.layout, example.layout.relation
+    rows = data.draw(st.lists(example.rows, min_size=1, max_size=6))
+    [batch, *_] = batches(rows, [(one.name, one.type) for one in relation.attributes])
+    start = data.draw(st.integers(0, len(rows) - 1))
+    found = BatchRows(arriving(batch.slice(start), relation), relation)
+    for i, row in enumerate(rows[start:]):
+        assert found.made(layout, found[i], timestamp_us=7, number=i) == layout.put(row, timestamp_us=7, number=i)
+
+
+TEXT = """
+define relation r { k string key, n float64 key, a int32, s string };
+define schema packed for r on cells("main") { table "p", row suffix(","){k}:n, family "f", value pack[] };
+define schema apart for r on cells("main") {
+  table "a", row size{k}:desc{n}, family "f", qualifier attr_name[], value attr_value[]
+};
+"""
+BAD = {
+    "a separator": {"k": "a,b", "n": 1.0},
+    "no number": {"k": "a", "n": float("nan")},
+    "a key too long": {"k": "a" * 600, "n": 1.0},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_no_layout_can_write_is_refused_with_its_row(case: str) -> None:
+    """As one by one."""
+    relation, layouts = schemas_in(TEXT).relations["r"], schemas_in(TEXT).layouts["r"]
+    [batch, *_] = batches(
+        [{"k": "a", "n": 1.0, "a": 1, "s": "x"}, {**BAD[case], "a": 1, "s": "x"}],
+        [(one.name, one.type) for one in relation.attributes],
+    )
+    rows = BatchRows(arriving(batch, relation), relation)
+    refused = 0
+    for layout in layouts:
+        assert rows.made(layout, rows[0], timestamp_us=1, number=0)
+        try:
+            rows.made(layout, rows[1], timestamp_us=1, number=1)
+        except InvalidInput as error:
+            assert str(error).startswith(("rows[1].k: ", "rows[1].n: "))  # noqa: PT017  (one layout may take it)
+            refused += 1
+    assert refused
