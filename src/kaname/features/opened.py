@@ -6,6 +6,7 @@ import difflib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
@@ -13,17 +14,18 @@ import structlog
 
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError, NotFound
+from kaname.features.following import Follower, Marks
 from kaname.features.layout import StoreName
 from kaname.features.placement import Placement
-from kaname.features.records import Mark, Record, Records
+from kaname.features.records import Record, Records
 from kaname.features.stored import StoredRelation
+from kaname.features.there import RowsThere
 from kaname.storage.cells.types import CellStore
 from kaname.telemetry.logs import Throttle
 
 if TYPE_CHECKING:
     from kaname.features.bulk.loading import Columns
     from kaname.features.comparing import Verdict  # brings the parser of the language, which is not always needed
-    from kaname.features.facts import LayoutFacts
     from kaname.features.schemas import Schemas
     from kaname.features.sql.query import Answer
     from kaname.features.sql.values import Parameters
@@ -32,14 +34,6 @@ if TYPE_CHECKING:
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
     from kaname.features.wanted import Wanted
-
-LOOK_S = 0.1
-"""How often a process looks whether files or stores say something else."""
-QUICK_S, SLOW_S = 1.0, 3.0
-"""Longest until every process uses what was published: to embedded stores, and to servers."""
-FRESH_NS = 1_000_000_000
-"""A write to a server is confirmed by what was read there so long before at most; one to an embedded store by what it
-says behind the write."""
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +80,6 @@ class Features:
         self._stamp = stamp
         self._adopts = adopts
         self._turn = turn
-        self._is_quick = is_quick
         self._known_stores = known
         self._lock = threading.RLock()
         self._schemas: Schemas | None = None
@@ -96,11 +89,12 @@ class Features:
         self._views: dict[str, StoredView] = {}
         self._readers = readers
         self._in_force: dict[str, Record] = {}
-        self._marks: dict[StoreName, tuple[Mark, int]] = {}
         self.records = Records(self.store, clock)
+        self.there = RowsThere(self.records, self.store)
+        self._is_quick = is_quick
+        self._marks = Marks(self.records, clock, lambda store: self._is_quick(store))
+        self._follower = Follower(self.follow)
         self._generation = 0
-        self._leave = threading.Event()
-        self._follower: threading.Thread | None = None
         self._throttle = Throttle(clock)
 
     def relation(self, name: str) -> StoredRelation:
@@ -108,11 +102,13 @@ class Features:
 
         Raises NotFound, and what is wrong with the files or the store.
         """
-        with self._lock:
-            if name not in self._relations:
-                self._open(name)
-                self._follow()
-            return self._relations[name]
+        found = self._relations.get(name)
+        if found is None:
+            with self._lock:
+                if name not in self._relations:
+                    self._open(name)
+                found = self._relations[name]
+        return found
 
     def placed(self) -> list[str]:
         """The relations that have a place for rows. Raises what is wrong with the files."""
@@ -164,6 +160,8 @@ class Features:
 
     def store(self, name: StoreName) -> CellStore:
         """A store, opened at its first use."""
+        if name in self._stores:
+            return self._stores[name]
         with self._lock:
             if name not in self._stores:
                 store = self._open_store(name)
@@ -175,7 +173,6 @@ class Features:
         with self._lock:
             if name not in self._relations:
                 self._open(name, said=True)
-                self._follow()
             return self._in_force[name]
 
     def training_set(self, view: str, labels: Path, output: Path, **how: Unpack[How]) -> Summary:
@@ -187,9 +184,7 @@ class Features:
 
     def close(self) -> None:
         """Let go of the stores."""
-        self._leave.set()
-        if self._follower is not None:
-            self._follower.join()
+        self._follower.close()
         with self._lock:
             for store in self._stores.values():
                 store.close()
@@ -222,22 +217,26 @@ class Features:
             return self._adopt(changed)
 
     def follow(self) -> None:
-        """The same as `look`, for who cannot do anything about what is wrong: it is said in the log."""
-        try:
-            self.look()
-        except Exception as error:  # noqa: BLE001  (it goes on with what it has, and looks again)
-            if self._throttle.due("look") is not None:
-                log.error("cannot see whether relations have changed; they stay as they are", error=str(error))
+        """The same as `look`, for who cannot do anything about what is wrong: it is said in the log. A store that does
+        not answer keeps no other one from being looked at."""
+        looks: dict[str, Callable[[], None]] = {"files": self._look_at_files}
+        looks |= {str(store): partial(self._look_at, store) for store in self._marks.stores()}
+        for what, look in looks.items():
+            try:
+                look()
+            except Exception as error:  # noqa: BLE001  (it goes on with what it has, and looks again)
+                if self._throttle.due(what) is not None:
+                    log.error("cannot see whether relations have changed; they stay as they are", error=str(error))
 
     def look(self) -> None:
         """Follow what files and stores say now. Raises what a store does that does not answer."""
-        with self._lock:
-            self._look_at_files()
-            self._look_at_stores()
+        self._look_at_files()
+        for store in self._marks.stores():
+            self._look_at(store)
 
     def settle_s(self, record: Record) -> float:
-        """So long after a record is published every process uses it: its reads, and the writes that are confirmed."""
-        return QUICK_S if all(map(self._is_quick, record.stores)) else SLOW_S
+        """So long after it is published every process uses a record: its reads, and the writes that are confirmed."""
+        return self._marks.settle_s(record.stores)
 
     def wanted(self, name: str) -> Wanted:
         """What the files want of a relation, whether it can be so or not. Raises what is wrong with them."""
@@ -256,10 +255,12 @@ class Features:
             self._put_in_force(record)
 
     def _look_at_files(self) -> None:
-        stamp = self._stamp()
-        if self._schemas is None or stamp == self._stamped:
-            return
-        self._stamped = stamp
+        if self._schemas is not None and self._stamp() != self._stamped:
+            with self._lock:
+                self._read_again()
+
+    def _read_again(self) -> None:
+        self._stamped = self._stamp()
         before = self._schemas
         try:
             self._schemas = self._read()
@@ -278,24 +279,22 @@ class Features:
         for name, stored in self._views.items():
             stored.follow(views.get(name, stored.view))
 
-    def _look_at_stores(self) -> None:
-        now_ns = self._clock.monotonic_ns()
-        marks = {name: (self.records.mark(name), now_ns) for name in self._marks}
-        if any(marks[name][0] != mark for name, (mark, _) in self._marks.items()):
+    def _look_at(self, store: StoreName) -> None:
+        self._marks.look(store, partial(self._reload, store))
+
+    def _reload(self, store: StoreName) -> None:
+        """Bring into force what a store has recorded since."""
+        with self._lock:
             for name, record in list(self._in_force.items()):
-                found = self.records.find(name, record.stores)
+                found = self.records.find(name, record.stores) if store in record.stores else None
                 if found is not None and found.version > record.version:
                     self._put_in_force(found)
-        self._marks |= marks  # last: who finds the marks as they are here has the placements that belong to them
 
     def _confirm(self, placement: Placement) -> None:
         """A write to these stores has happened: was it to all layouts that were in use then?"""
-        for name in placement.stores:
-            mark, looked_ns = self._marks[name]
-            fresh = not self._is_quick(name) and self._clock.monotonic_ns() - looked_ns < FRESH_NS
-            if not fresh and self.records.mark(name) != mark:
-                return self.look()
-        return None
+        for store in placement.stores:
+            if not self._marks.confirms(store):
+                self._look_at(store)
 
     # --- opening ----------------------------------------------------------------------------------------
 
@@ -303,6 +302,7 @@ class Features:
         if self._schemas is None:
             self._stamped = self._stamp()
             self._schemas = self._read()
+            self._follower.start()
         return self._schemas
 
     def _open(self, name: str, *, said: bool = False) -> None:
@@ -314,7 +314,7 @@ class Features:
             raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
         stores = [layout.store for layout in schemas.layouts[name]]
         for store in stores:
-            self._marks.setdefault(store, (self.records.mark(store), self._clock.monotonic_ns()))
+            self._marks.begin(store)
         record = self._find(name)
         verdict = self._verdict(name)
         if verdict.refused:
@@ -333,7 +333,7 @@ class Features:
         from kaname.features.wanted import wanted_of
 
         schemas = self._known()
-        return compare(self._find(name), wanted_of(schemas, name), self)
+        return compare(self._find(name), wanted_of(schemas, name), self.there)
 
     def _find(self, name: str) -> Record | None:
         """The record of a relation: in the stores that the files name, else wherever it was before."""
@@ -371,8 +371,7 @@ class Features:
         layouts = schemas_in(record.text()).layouts[record.relation.name]
         pairs = list(zip(record.layouts, layouts, strict=True))
         for store in record.stores:
-            if store not in self._marks:
-                self._marks[store] = self.records.mark(store), self._clock.monotonic_ns()
+            self._marks.begin(store)
         self._generation += 1
         placement = Placement(
             record.relation,
@@ -386,33 +385,6 @@ class Features:
         if self._readers is not None:
             self._readers.placed(placement.written)
         return placement
-
-    # --- what is in the stores, for `comparing` ---------------------------------------------------------
-
-    def has_rows(self, facts: LayoutFacts) -> bool:
-        """Whether there is something in the table of a layout."""
-        try:
-            return any(True for _ in self.store(facts.store).scan(facts.table, limit=1))
-        except NotFound:
-            return False
-
-    def owner(self, facts: LayoutFacts) -> str | None:
-        """The relation whose rows are recorded to be there."""
-        for record in self.records.all(facts.store):
-            if any(kept.facts.place == facts.place for kept in record.layouts):
-                return record.relation.name
-        return None
-
-    # --- following --------------------------------------------------------------------------------------
-
-    def _follow(self) -> None:
-        if self._follower is None:
-            self._follower = threading.Thread(target=self._run, name="kaname-features", daemon=True)
-            self._follower.start()
-
-    def _run(self) -> None:
-        while not self._leave.wait(LOOK_S):
-            self.follow()
 
 
 def _check_named(schemas: Schemas, name: str) -> None:

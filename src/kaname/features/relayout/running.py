@@ -196,7 +196,7 @@ class Relayouts:
         stay = [kept.facts for kept in record.layouts if kept.facts not in drops]
         if any(each.place == target.place for each in (*stay, *drops)):
             raise Conflict("the table is in use", where=target.name, found=target.table, expected="a table of its own")
-        if self.features.owner(target) is not None or self.features.has_rows(target):
+        if self.features.there.owner(target) is not None or self.features.there.has_rows(target):
             expected = "another name; what is there is left alone"
             raise Conflict("there are rows in this table", where=target.name, found=target.table, expected=expected)
         held = set[str]().union(*(facts.attributes for facts in (*stay, target)))
