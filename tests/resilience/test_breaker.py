@@ -100,3 +100,19 @@ def test_threads_never_pass_more_trials_than_allowed() -> None:
     for thread in threads:
         thread.join()
     assert sum(passed) == RULE.trials
+
+
+def test_a_calm_breaker_need_not_be_asked_and_says_when_it_must() -> None:
+    """It is calm until it is told of a call; an open one is due when its wait is over, and while it tries."""
+    breaker, clock, _ = opened()
+    assert Breaker(clock, RULE).calm
+    assert not Breaker(clock, RULE).due
+    assert (breaker.calm, breaker.due) == (False, False)
+    clock.advance(ms=1_000)
+    assert breaker.due
+    for _ in range(RULE.trials):
+        assert breaker.allows()
+        breaker.succeeded()
+    assert (breaker.state, breaker.calm, breaker.due) == ("closed", True, False)
+    breaker.failed()
+    assert not breaker.calm

@@ -14,10 +14,12 @@ import pytest
 from kaname.features.layout import StoreName
 from kaname.features.views.guard import Meters
 from kaname.storage.cells.types import CellStore
-from tests.features.views.far import Far, far_store
+from tests.cassandra_servers import cassandra
+from tests.features.views.far import Far, FarCassandra, far_store
 from tests.processes import until
 from tests.serving.world import Client, World
 
+__all__ = ["cassandra"]
 SCHEMAS = """
 define relation plant { plant_id int64 key, length float64, width float32, tint string };
 define schema plants for plant on cells("main") { table "plants", row plant_id, family "f", value pack[] };
@@ -52,15 +54,18 @@ BOUND_S = 0.5
 """No answer takes longer: 50 ms for the store, and a busy machine."""
 
 
-@pytest.fixture
-def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
-    """The store in its process."""
+@pytest.fixture(params=["process", pytest.param("cassandra", marks=pytest.mark.services)])
+def far(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Far | FarCassandra]:
+    """The store in its process; a real server, too."""
+    if request.param == "cassandra":
+        yield FarCassandra(request.getfixturevalue("cassandra"))
+        return
     with far_store(tmp_path_factory.mktemp("far")) as made:
         yield made
 
 
 @pytest.fixture
-def world(tmp_path_factory: pytest.TempPathFactory, far: Far) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, far: Far | FarCassandra) -> Iterator[World]:
     """A running data plane whose `flowers` read from a store at hand and from one far away."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "features").mkdir()
@@ -118,7 +123,7 @@ def meters(world: World) -> Meters:
     return found
 
 
-def test_a_frozen_store_costs_no_answer_and_is_used_again(world: World, far: Far) -> None:
+def test_a_frozen_store_costs_no_answer_and_is_used_again(world: World, far: Far | FarCassandra) -> None:
     """What was kept and defaults stand in within a bounded time; the breaker opens, and closes by itself."""
     status, answer, _ = ask(world, "p0")
     assert (status, petals(answer)) == (200, 1.0)
@@ -146,7 +151,7 @@ def test_a_frozen_store_costs_no_answer_and_is_used_again(world: World, far: Far
     assert gauge(world, "stale") > 0
 
 
-def test_other_stores_are_not_affected(world: World, far: Far) -> None:
+def test_other_stores_are_not_affected(world: World, far: Far | FarCassandra) -> None:
     """A model that reads what is at hand answers as ever; the far one's threads wait alone."""
     world.stores.models.override("flowers", {"view": "near"}, who="test")
     assert world.plane.settled(world.stores.models.seq(), 10) == []
@@ -165,7 +170,7 @@ def test_other_stores_are_not_affected(world: World, far: Far) -> None:
     far.resume()
 
 
-def test_without_a_default_the_store_s_failure_is_said(world: World, far: Far) -> None:
+def test_without_a_default_the_store_s_failure_is_said(world: World, far: Far | FarCassandra) -> None:
     """503, within the time of a lookup, so that the caller may come back."""
     world.stores.models.override("flowers", {"view": "strict"}, who="test")
     assert world.plane.settled(world.stores.models.seq(), 10) == []
@@ -178,7 +183,7 @@ def test_without_a_default_the_store_s_failure_is_said(world: World, far: Far) -
     far.resume()
 
 
-def test_one_row_is_asked_for_once(world: World, far: Far) -> None:
+def test_one_row_is_asked_for_once(world: World, far: Far | FarCassandra) -> None:
     """Requests that come while it is on its way share the answer."""
     ask(world, "p0")
     before = gauge(world, "store")
@@ -203,11 +208,16 @@ def read(world: World, body: object, query: str = "") -> tuple[int, dict[str, An
     return answer.status, json.loads(answer.body), time.monotonic() - began
 
 
-def test_views_are_read_over_http_without_waiting_for_a_store(world: World, far: Far) -> None:
+def test_views_are_read_over_http_without_waiting_for_a_store(world: World, far: Far | FarCassandra) -> None:
     """Other requests are answered while one waits; after its time it has the defaults."""
     entities = [{"plant_id": 1, "place": place} for place in PLACES[:40]]
-    status, answer, _ = read(world, {"entities": entities})
-    assert (status, {row["rain"] for row in answer["instances"]}) == (200, {1.0})
+
+    def come() -> bool:
+        """Each row is a question of its own: what comes too late for a request is kept for the next."""
+        status, answer, _ = read(world, {"entities": entities})
+        return (status, {row["rain"] for row in answer["instances"]}) == (200, {1.0})
+
+    until(come, "all rows are read")
     status, answer, _ = read(world, {"entity": entities[0]}, "?explain=features")
     assert answer["features"]["rain"]["origin"] == "cache"
     status, answer, _ = read(world, {"entity": {"plant_id": 1}})

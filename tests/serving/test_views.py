@@ -253,3 +253,27 @@ def test_other_protocols_take_whole_rows(world: World) -> None:
             + data
         )
         assert client.answer().status == 200
+
+
+def test_a_changed_file_is_followed_while_requests_come(world: World) -> None:
+    """Another default, another key of the entity: from the next request on, without a restart."""
+    path = world.stores.project.root / "features" / "plant.view.yaml"
+    body = {"entity": {"plant_id": 2, "place": "Nowhere"}}
+
+    def colour() -> object:
+        status, answer = ask(world, body, query="?explain=features")
+        return answer["features"]["colour"]["value"] if status == 200 else answer["where"]
+
+    assert colour() == "red"
+    path.write_text(VIEWS["plant"].replace("default: red", "default: blue"))
+    until(lambda: colour() == "blue", "the view is read anew")
+    path.write_text(
+        VIEWS["plant"]
+        .replace("[plant_id, place]", "[plant_id, town]")
+        .replace("latest", "key: {place: town}\n    latest")
+    )
+    until(lambda: colour() == "entity.place", "the entity has another key")
+    path.write_text("name: [")
+    until(lambda: colour() == "entity.place", "what cannot be read changes nothing")
+    path.write_text(VIEWS["plant"])
+    until(lambda: colour() == "red", "the view is as it was")

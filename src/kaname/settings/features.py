@@ -24,7 +24,7 @@ class FeatureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Longest time that a prediction waits for stores; then what is kept and defaults are used."""
     shared_ms: Millis = 10.0
     """Longest wait of a thread for Redis before it asks the store."""
-    threads: Count = 4
+    threads: Count = 8
     """Threads of a worker that ask the store of one schema; each asks for up to 128 rows at once."""
     breaker_window: Count = 20
     """Newest questions to a store that are looked at for whether it is left alone."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 from kaname.clock import SystemClock
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.types import CellStore, Columns, Row
+from tests.cassandra_servers import Cassandra
 from tests.processes import stand_still
 
 
@@ -75,3 +76,13 @@ def far_store(folder: Path) -> Iterator[Far]:
             yield far
         finally:
             far.resume()
+
+
+class FarCassandra:
+    """The same, in a real Cassandra."""
+
+    def __init__(self, server: Cassandra) -> None:
+        self._server = server
+        self.store: CellStore = server.open(timeout_s=2.0, keyspace="far_views")
+        self.freeze = server.freeze
+        self.resume = server.thaw

@@ -37,6 +37,16 @@ def test_values_come_back_in_the_order_of_the_keys_and_vanish_in_time(store: Sha
     until(lambda: store.get(["d"]) == [None], "the value has vanished")
 
 
+def test_a_value_may_be_kept_only_where_there_is_none(store: SharedStore) -> None:
+    """A mark that was put before keeps it out, until the mark's time is over."""
+    store.put([Value("absent:a", b"first", 60_000, absent=True)])
+    store.put([Value("absent:a", b"second", 60_000, absent=True), Value("absent:b", b"other", 60_000, absent=True)])
+    assert store.get(["absent:a", "absent:b"]) == [b"first", b"other"]
+    store.put([Value("absent:a", b"", 60_000)])
+    store.put([Value("absent:a", b"third", 60_000, absent=True)])
+    assert store.get(["absent:a"]) == [b""]
+
+
 def test_a_bucket_grants_what_is_needed_and_up_to_what_is_wanted(store: SharedStore) -> None:
     """All or nothing below the need, as much as there is above it, and what is missing is told."""
     assert draw(store, 3, 5) == 5
