@@ -210,20 +210,20 @@ def _peak_mib(pid: int) -> int:
 
 def flights_project(folder: Path) -> Path:
     """A project with the model of `examples/flights`, trained if it is not yet."""
-    model = FLIGHTS / "out" / "delay.txt"
+    model = FLIGHTS / "out" / "timetable.txt"
     if not model.exists():
         subprocess.run([sys.executable, "train.py"], cwd=FLIGHTS, check=True)
     folder.mkdir()
     (folder / "kaname.yaml").write_text("name: flights\n")
     with Platform(folder) as platform:
-        platform.models.add("delay", model, who="benchmark", sample=FLIGHTS / "out" / "sample.json")
+        platform.models.add("delay", model, who="benchmark", sample=FLIGHTS / "out" / "timetable-sample.json")
     return folder
 
 
 def flights(count: int) -> pa.Table:
     """So many rows: the flights of January to September, over and over."""
     history = pd.read_parquet(FLIGHTS / "out" / "history.parquet")
-    names = msgspec.json.decode((FLIGHTS / "out" / "sample.json").read_bytes())["features"]
+    names = msgspec.json.decode((FLIGHTS / "out" / "timetable-sample.json").read_bytes())["features"]
     table = pa.Table.from_pandas(history[list(names)], preserve_index=False)
     return pa.concat_tables([table] * (count // len(table) + 1)).slice(0, count)
 

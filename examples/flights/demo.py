@@ -21,7 +21,9 @@ from pathlib import Path
 from rich.console import Console
 
 import prepare
+import remember
 import replay
+import report
 import train
 
 KANAME = str(Path(sys.executable).parent / "kaname")
@@ -39,14 +41,21 @@ def kaname(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def register() -> bool:
-    """Add the trained model as a version named after its training; returns False when it is there already."""
-    version = train.source_stamp()[:8]
-    if kaname("model", "show", "delay", version, "--json").returncode == 0:
+    """Add the trained versions, named after their training; returns False when they are there already. The one that
+    reads the view is promoted."""
+    stamp = train.source_stamp()[:8]
+    added = [add(version, f"{version}-{stamp}") for version in train.VERSIONS]
+    return any(added)
+
+
+def add(version: str, name: str) -> bool:
+    """Add one version; returns False when it is there already."""
+    if kaname("model", "show", "delay", name, "--json").returncode == 0:
         return False
-    measured = json.loads(train.METRICS.read_text())
+    measured = json.loads(train.METRICS.read_text())[version]
     metrics = [word for name in METRICS for word in ("--metric", f"september_{name}={measured[name]:.4f}")]
-    model = ("model", "add", "delay", str(train.MODEL), "--sample", str(train.SAMPLE))
-    added = kaname(*model, "--version", version, "--promote", *metrics)
+    model = ("model", "add", "delay", str(train.model_file(version)), "--sample", str(train.sample_file(version)))
+    added = kaname(*model, "--version", name, "--promote", "--view", remember.VIEW, *metrics)
     if added.returncode != 0:
         raise SystemExit(f"The model could not be registered:\n{added.stderr or added.stdout}")
     return True
@@ -108,8 +117,9 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console()
     _step(console, "Flights of 2013, with the weather of the last full hour", prepare.prepare)
-    _step(console, "LightGBM on January to September", train.train)
-    _step(console, "Registered as model delay", register)
+    _step(console, "What was known when, and a training set of it", remember.make)
+    _step(console, "LightGBM on January to September, without and with what happened that day", train.train)
+    _step(console, "Registered as two versions of model delay", register)
     port, log = free_port(), prepare.OUT / "server.log"
     server = start(port, log)
     url = f"http://127.0.0.1:{port}"
@@ -117,7 +127,9 @@ def main() -> None:
         _step(console, f"kaname serve on {url}", lambda: wait_ready(server, port, log))
         key = ADMIN_KEY.read_text().strip()
         traffic = replay.run(url, key, clients=asked.clients, rows=asked.rows, console=console)
-        replay.next_steps(url, ADMIN_KEY, json.loads(train.SAMPLE.read_text()), console)
+        without, live = json.loads(train.METRICS.read_text())["timetable_autumn"]["auc"], report.overall(traffic).auc
+        console.print(f"AUC without what happened that day {without:.3f}, with it {live:.3f}", highlight=False)
+        replay.next_steps(url, ADMIN_KEY, console)
     except BaseException:
         stop(server)
         raise

@@ -28,7 +28,13 @@ WEATHER = {
     "visibility_miles": "visib",
 }
 """Feature name -> column of the weather table."""
-FEATURES = (*CATEGORICAL, "hour", "month", "weekday", "distance_miles", "plane_age_years", *WEATHER)
+PLANE = ("built_year", "seats")
+PUNCTUALITY = ("origin_delay_min", "origin_departures", "carrier_delay_min", "carrier_departures")
+TIMETABLE = (*CATEGORICAL, "hour", "month", "weekday", "distance_miles")
+FEATURES = (*TIMETABLE, "plane_age_years", *WEATHER)
+LIVE = (*TIMETABLE, *PLANE, *WEATHER, *PUNCTUALITY)
+"""Of the second version: the timetable comes with the request, the rest from the view `departure`."""
+ENTITY = ("tail", "origin", "carrier")
 
 Value = str | float | int | None
 NO_WEATHER: tuple[float | None, ...] = (None,) * len(WEATHER)

@@ -5,7 +5,8 @@ weather there, and the planes. Its import fails on current Python (it wants `pkg
 read where they lie.
 
 Writes `out/history.parquet` (January to September) and `out/traffic.parquet` (October to December, in the order
-of departure): one row per scheduled flight with its features, when it was to leave, and how late it arrived.
+of departure): one row per scheduled flight with its features, when it was to leave, and how late it arrived; and
+`out/labels.parquet`: the flights of the first file by what the view `departure` asks for, and the moment of prediction.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from departures import HOUR_S, WEATHER, Flight, Known, WeatherHistory, features_of
+from departures import HOUR_S, LEAD_S, TIMETABLE, WEATHER, Flight, Known, WeatherHistory, features_of
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
-HISTORY, TRAFFIC = OUT / "history.parquet", OUT / "traffic.parquet"
+HISTORY, TRAFFIC, LABELS = OUT / "history.parquet", OUT / "traffic.parquet", OUT / "labels.parquet"
 FIRST_REPLAYED_MONTH = 10
+YEAR_S = int(pd.Timestamp("2013-01-01", tz="UTC").timestamp())
+FIRST_REPLAYED_S = int(pd.Timestamp("2013-10-01", tz="America/New_York").timestamp())
+NO_TAIL = "none"
+"""Stands for the registration of a plane that is not assigned."""
 
 
 def data_folder() -> Path:
@@ -81,9 +86,17 @@ def featured(flights: pd.DataFrame, known: Known) -> pd.DataFrame:
     return table
 
 
+def labels(table: pd.DataFrame) -> pd.DataFrame:
+    """The timetable, the tail, how late the flight arrived, and the moment at which that is predicted."""
+    found = table[[*TIMETABLE, "tail", "delay_minutes"]].copy()
+    found["time"] = pd.to_datetime(table["departs_s"] - LEAD_S, unit="s", utc=True).dt.as_unit("us")
+    return found
+
+
 def source_stamp() -> str:
     """Changes when the code that makes features does, so that prepared files of older code are not reused."""
-    parts = (Path(__file__), HERE / "departures.py")
+    names = ("departures.py", "happenings.py", "remember.py", "features/flights.schema", "features/departure.view.yaml")
+    parts = (Path(__file__), *(HERE / name for name in names))
     return hashlib.blake2b(b"\0".join(part.read_bytes() for part in parts), digest_size=8).hexdigest()
 
 
@@ -97,8 +110,10 @@ def prepare(*, force: bool = False) -> bool:
     table = featured(flights, known_world(weather, planes))
     table["delay_minutes"] = flights["arr_delay"]
     table["flight"] = flights["carrier"] + flights["flight"].astype(str)
+    table["tail"] = flights["tailnum"].fillna(NO_TAIL)
     late = flights["month"] >= FIRST_REPLAYED_MONTH
     table[~late].to_parquet(HISTORY, index=False)
+    labels(table[~late]).to_parquet(LABELS, index=False)
     table[late].sort_values(["departs_s", "flight"], kind="stable").to_parquet(TRAFFIC, index=False)
     stamp.write_text(source_stamp())
     return True

@@ -1,7 +1,8 @@
 """Ask a running server about every flight of October to December, in the order of departure: `python replay.py`.
 
-A few clients with kept-alive connections share one queue, so that requests arrive in time order as they would
-live. Afterwards the delays that really happened are compared with what the server predicted.
+The months unfold: what has happened by a moment is written to the relations of the project, then the flights that leave
+60 minutes later are asked about by plane, airport and carrier, over a few kept-alive connections; the server reads the
+rest. Afterwards the delays that really happened are compared with what it predicted.
 
     python replay.py --url http://127.0.0.1:8080 --clients 4 --rows 20000
 """
@@ -12,8 +13,10 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +28,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import prepare
 import report
 from client import Connection
-from departures import FEATURES
+from departures import ENTITY, LEAD_S, TIMETABLE
+from happenings import STEP_S
+from kaname.platform import Platform
+from remember import Unfolding
 
 PATH = "/api/v1/models/delay/predict"
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -55,35 +61,47 @@ def load_traffic(rows: int | None) -> pd.DataFrame:
 
 
 def bodies(flights: pd.DataFrame) -> Iterator[bytes]:
-    """One request body per flight; what is not known is null."""
-    columns = flights[list(FEATURES)].astype(object)
-    for row in columns.where(columns.notna(), None).itertuples(index=False, name=None):
-        yield json.dumps({"features": dict(zip(FEATURES, row, strict=True))}).encode()
+    """One request body per flight: of whom the server reads, and the timetable."""
+    columns = flights[[*ENTITY, *TIMETABLE]].astype(object)
+    columns = columns.loc[:, ~columns.columns.duplicated()]
+    for row in columns.itertuples(index=False, name=None):
+        known = dict(zip(columns.columns, row, strict=True))
+        entity, features = ({name: known[name] for name in names} for names in (ENTITY, TIMETABLE))
+        yield json.dumps({"entity": entity, "features": features}).encode()
 
 
-async def replay(flights: pd.DataFrame, url: str, key: str, clients: int, progress: Progress) -> Traffic:
-    """Send every flight once over `clients` connections and keep what came back."""
+async def replay(
+    flights: pd.DataFrame, url: str, key: str, clients: int, progress: Progress, until: Callable[[int], None]
+) -> Traffic:
+    """Send every flight once over `clients` connections and keep what came back; before the flights of a moment
+    `until` is told it."""
     traffic = Traffic(flights, np.full(len(flights), np.nan), np.full(len(flights), np.nan), {})
-    queue = enumerate(list(bodies(flights)))
+    asked = list(enumerate(bodies(flights)))
+    steps = ((flights["departs_s"] - LEAD_S) // STEP_S * STEP_S).tolist()
     bar = progress.add_task("Predicting delays", total=len(flights))
     host, port = urlsplit(url).hostname or "127.0.0.1", urlsplit(url).port or 80
 
-    async def client() -> None:
-        async with Connection(host, port, {"Authorization": f"Bearer {key}"}) as connection:
-            for number, body in queue:
-                reply = await connection.post(PATH, body)
-                traffic.latency_ms[number] = reply.seconds * 1e3
-                answer = json.loads(reply.body)
-                if reply.status == 200:
-                    traffic.predicted[number] = answer["prediction"]
-                else:
-                    said = f"{reply.status} {answer.get('detail', answer.get('title', ''))}"
-                    traffic.problems[said] = traffic.problems.get(said, 0) + 1
-                if number % SHOWN_EVERY == 0:
-                    progress.update(bar, completed=number)
+    async def client(connection: Connection, queue: Iterator[tuple[int, bytes]]) -> None:
+        for number, body in queue:
+            reply = await connection.post(PATH, body)
+            traffic.latency_ms[number] = reply.seconds * 1e3
+            answer = json.loads(reply.body)
+            if reply.status == 200:
+                traffic.predicted[number] = answer["prediction"]
+            else:
+                said = f"{reply.status} {answer.get('detail', answer.get('title', ''))}"
+                traffic.problems[said] = traffic.problems.get(said, 0) + 1
+            if number % SHOWN_EVERY == 0:
+                progress.update(bar, completed=number)
 
     start = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(clients)))
+    async with AsyncExitStack() as opened:
+        header = {"Authorization": f"Bearer {key}"}
+        connections = [await opened.enter_async_context(Connection(host, port, header)) for _ in range(clients)]
+        for moment_s, flights_then in groupby(asked, key=lambda each: steps[each[0]]):
+            until(moment_s)
+            queue = iter(list(flights_then))
+            await asyncio.gather(*(client(connection, queue) for connection in connections))
     traffic.seconds = time.perf_counter() - start
     progress.update(bar, completed=len(flights))
     return traffic
@@ -93,19 +111,25 @@ def run(url: str, key: str, *, clients: int, rows: int | None, console: Console)
     """Replay with a progress bar, print the tables, write the plot; returns what was measured."""
     flights = load_traffic(rows)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        traffic = asyncio.run(replay(flights, url, key, clients, progress))
+    with Platform(prepare.HERE) as platform, Progress(*columns, console=console) as progress:
+        unfolding = Unfolding(platform.features)
+        traffic = asyncio.run(replay(flights, url, key, clients, progress, unfolding.until))
     report.show(traffic, console)
     report.draw(traffic, prepare.OUT / "replay.png")
     console.print(f"Plot: {prepare.OUT / 'replay.png'}")
     return traffic
 
 
-def next_steps(url: str, key_file: Path, body: dict[str, object], console: Console) -> None:
+def next_steps(url: str, key_file: Path, console: Console) -> None:
     """Lines to copy into a terminal while the server runs."""
+    body = next(bodies(load_traffic(1))).decode()
     auth = f'-H "Authorization: Bearer $(cat {key_file})"'
     lines = (
-        ("one prediction", f"curl -s {url}{PATH} {auth} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"),
+        ("one prediction", f"curl -s {url}{PATH} {auth} -H 'Content-Type: application/json' -d '{body}'"),
+        (
+            "what it read for that",
+            f"curl -s '{url}{PATH}?explain=features' {auth} -H 'Content-Type: application/json' -d '{body}'",
+        ),
         ("what it expects and returns", f"curl -s {url}/api/v1/models/delay/metadata {auth}"),
         ("its versions and metrics", f"curl -s {url}/api/v1/models/delay/versions {auth}"),
         ("counters for Prometheus", f"curl -s {url}/metrics {auth}"),
@@ -126,8 +150,7 @@ def main() -> None:
     prepare.prepare()
     console = Console()
     run(asked.url, asked.key_file.read_text().strip(), clients=asked.clients, rows=asked.rows, console=console)
-    body = json.loads((prepare.OUT / "sample.json").read_text())
-    next_steps(asked.url, asked.key_file, body, console)
+    next_steps(asked.url, asked.key_file, console)
 
 
 if __name__ == "__main__":

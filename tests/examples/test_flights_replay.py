@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,51 +24,57 @@ from rich.progress import Progress  # noqa: E402
 
 
 def some_flights(count: int) -> Any:
-    """A table as `prepare` writes it, with made-up values; every third flight has no weather, one was cancelled."""
+    """A table as `prepare` writes it, with made-up values; every third flight has no plane yet, one was cancelled."""
     draw = np.random.default_rng(5)
     table = pd.DataFrame({name: draw.normal(size=count) for name in departures.FEATURES})
     table["carrier"] = np.where(np.arange(count) % 2, "UA", "DL")
     table["origin"], table["destination"] = "EWR", "SFO"
-    table.loc[::3, "temperature_f"] = np.nan
+    table["tail"] = np.where(np.arange(count) % 3, "N1", "none")
     table["delay_minutes"] = np.where(np.arange(count) == 1, np.nan, np.arange(count, dtype=float))
     table["departs_s"] = 1_380_618_000 + np.arange(count) * 3600
     return table
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Predict twice the month; refuse flights whose temperature is null."""
+    """Predict twice the month; refuse flights without a plane."""
     while head := await reader.readuntil(b"\r\n\r\n"):
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        features = json.loads(await reader.readexactly(length))["features"]
-        good = features["temperature_f"] is not None
-        body = json.dumps({"prediction": features["month"] * 2} if good else {"detail": "no weather"}).encode()
+        asked = json.loads(await reader.readexactly(length))
+        good = asked["entity"]["tail"] != "none"
+        body = json.dumps({"prediction": asked["features"]["month"] * 2} if good else {"detail": "no plane"}).encode()
         status = b"200 OK" if good else b"422 Unprocessable"
         writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
 
 
-async def replayed(flights: Any) -> Any:
+async def replayed(flights: Any, until: Callable[[int], None] = lambda _: None) -> Any:
     """Replay against the small server."""
 
+    serving: list[asyncio.Task[None] | None] = []
+
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
         try:
             await answer(reader, writer)
         except asyncio.IncompleteReadError:
             writer.close()
+            await writer.wait_closed()
 
     async with await asyncio.start_server(guarded, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with Progress(disable=True) as progress:
-            return await replay.replay(flights, f"http://127.0.0.1:{port}", "key", 3, progress)
+            traffic = await replay.replay(flights, f"http://127.0.0.1:{port}", "key", 3, progress, until)
+        await asyncio.gather(*(task for task in serving if task is not None))
+        return traffic
 
 
 def test_every_flight_is_asked_once_and_gets_its_own_answer() -> None:
     """Three concurrent clients, one queue: predictions lie where their flights do, refusals are counted by reason."""
     flights = some_flights(60)
     traffic = asyncio.run(replayed(flights))
-    asked = flights["temperature_f"].notna().to_numpy()
+    asked = (flights["tail"] != "none").to_numpy()
     assert np.allclose(traffic.predicted[asked], flights["month"][asked] * 2)
     assert np.isnan(traffic.predicted[~asked]).all()
-    assert traffic.problems == {"422 no weather": 20}
+    assert traffic.problems == {"422 no plane": 20}
     assert (traffic.latency_ms > 0).all()
 
 
@@ -78,16 +85,25 @@ def test_the_report_and_the_picture_cope_with_refusals(tmp_path: Path) -> None:
     report.show(traffic, console)
     said = console.export_text()
     console.file.close()
-    assert "80 × 422 no weather" in said
+    assert "80 × 422 no plane" in said
     assert "UA" in said
     report.draw(traffic, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_null_travels_as_null() -> None:
-    """NaN is not JSON: what is not known is null in the request."""
+def test_a_request_names_the_entity_and_brings_the_timetable() -> None:
+    """And nothing that the server is to read."""
     first = json.loads(next(replay.bodies(some_flights(3))))
-    assert first["features"]["temperature_f"] is None
+    assert set(first["entity"]) == set(departures.ENTITY)
+    assert set(first["features"]) == set(departures.TIMETABLE)
+
+
+def test_what_happens_is_told_before_the_flights_that_may_know_it() -> None:
+    """The moments are those an hour before departure, in steps, in order, each once."""
+    told: list[int] = []
+    asyncio.run(replayed(some_flights(12), told.append))
+    first = 1_380_618_000 - 3600
+    assert told == [(first + 3600 * i) // 600 * 600 for i in range(12)]
 
 
 def test_fewer_rows_are_spread_evenly_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
