@@ -174,6 +174,17 @@ def test_what_was_written_is_not_found_in_redis_again(node: Node, redis: RedisSe
     assert told(third, entity)["country"] == ("FR", "store")
 
 
+def test_other_nodes_hear_of_a_write(node: Node, redis: RedisServer) -> None:
+    """What they keep themselves is good no more."""
+    one, other = node(redis), node(redis, "other")
+    entity = {"user_id": "heard"}
+    one.relation("user").insert([{**USER, **entity}])
+    told(other, entity)
+    until(lambda: told(other, entity)["country"] == ("JP", "cache"), "the row is kept")
+    one.relation("user").update([{**entity, "country": "FR"}])
+    until(lambda: told(other, entity)["country"][0] == "FR", "the write is heard of")
+
+
 @pytest.mark.parametrize("harm", ["frozen", "killed"])
 def test_a_dead_redis_costs_no_answer(node: Node, tmp_path: Path, clock: ManualClock, harm: str) -> None:
     """The first questions wait for their short time, then it is left alone; it is used again when it is back."""

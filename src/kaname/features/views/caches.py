@@ -14,7 +14,7 @@ from kaname.features.layout import Layout, StoreName
 from kaname.features.views.guard import FoundRow, Guard, Told
 from kaname.features.views.kept import LocalRows, SharedRows, name_in_l2
 from kaname.features.views.sources import Fetched, Source
-from kaname.features.views.stamps import Stamps, number_of, place_of
+from kaname.features.views.stamps import Place, Stamps, number_of, place_of
 from kaname.features.views.types import Feature, Read
 from kaname.storage.cells.types import Mutation, Row
 
@@ -91,6 +91,11 @@ class Caches:
         self._lock = threading.Lock()
         self._keepings: dict[tuple[Layout, str | None], Keeping] = {}
         self._tables: dict[tuple[StoreName, str], Layout] = {}
+        self._closing = threading.Event()
+        self._hearing: threading.Thread | None = None
+        if shared is not None:
+            self._hearing = threading.Thread(target=self._hear, args=[shared], name="features hear", daemon=True)
+            self._hearing.start()
 
     def keeping(self, source: Source, guard: Guard) -> Keeping:
         """Where the rows of a source are kept: the same for all sources that find rows of its layout like it."""
@@ -108,21 +113,35 @@ class Caches:
     def written(self, store: StoreName, mutations: Sequence[Mutation]) -> None:
         """Rows of a store were written, or may have been: whoever keeps them forgets them."""
         names: list[str] = []
+        places: list[Place] = []
         for table, key in {(each.table, each.row) for each in mutations}:
             layout = self._tables.get((store, table))
             if layout is None:
                 continue
             number = number_of(str(store), table)
-            self.stamps.renew(place_of(number, key))
+            places.append(place_of(number, key))
             names.append(name_in_l2(fingerprint(layout, newest=False), key))
             for begin in _beginnings(layout, key):
-                self.stamps.renew(place_of(number, begin))
+                places.append(place_of(number, begin))
                 names.append(name_in_l2(fingerprint(layout, newest=True), begin))
+        self._renew(places)
         if self.shared is not None and names:
-            self.shared.forget(names)
+            self.shared.forget(names, places)
+
+    def _renew(self, places: Sequence[Place] | None) -> None:
+        if places is None:
+            self.stamps.renew_all()
+        for place in places or ():
+            self.stamps.renew(place)
+
+    def _hear(self, shared: SharedRows) -> None:
+        shared.hear(self._renew, self._closing.is_set)
 
     def close(self) -> None:
         """Let go of what was opened."""
+        self._closing.set()
+        if self._hearing is not None:
+            self._hearing.join()
         self.stamps.close()
         if self.shared is not None:
             self.shared.close()

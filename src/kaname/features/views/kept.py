@@ -1,15 +1,16 @@
 """Rows that a process keeps (L1) and that all nodes keep in Redis (L2), so that a store is not asked again.
 
 A row that is not there is kept like one that is. A write makes others forget: at once in the processes of its node, by
-`Stamps`; in L2, where a mark keeps older rows from coming back for a while. On other nodes a kept row lives for its
-time (`l1_ttl_ms`) at most.
+`Stamps`; in L2, where a mark keeps older rows from coming back for a while; and on all nodes, through a channel of
+Redis. Who does not hear that keeps a row for its time (`l1_ttl_ms`) at most.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -18,15 +19,20 @@ from blake3 import blake3
 from kaname.clock import Clock
 from kaname.errors import Unavailable
 from kaname.features.views.sources import Fetched
+from kaname.features.views.stamps import Place
 from kaname.resilience.breaker import Breaker, BreakerRule, State
 from kaname.resilience.fifo import Fifo, Held
 from kaname.storage.cells.types import Cell, Row
-from kaname.storage.shared.types import SharedStore, Value
+from kaname.storage.shared.types import Shared, Value
 
 LOG = logging.getLogger("kaname.views")
 ENTRY_BYTES = 400
 MARK_MS = 10_000
 """How long nothing older is kept for all nodes after a write: longer than a read may be under way."""
+WRITTEN = "rows-written"
+"""The channel on which nodes tell each other of writes."""
+CODE = "H"
+"""A place, as it is told."""
 _encode = msgspec.msgpack.Encoder().encode
 _Coded: TypeAlias = tuple[bytes, dict[str, list[Cell]]] | None
 _decode = msgspec.msgpack.Decoder(_Coded).decode
@@ -92,7 +98,7 @@ class SharedRows:
     """L2. Methods block for the short wait that its store was opened with, and raise nothing: while it is dead or
     frozen nothing is found there. Thread-safe."""
 
-    def __init__(self, store: SharedStore, clock: Clock, ttl_ms: float, rule: BreakerRule) -> None:
+    def __init__(self, store: Shared, clock: Clock, ttl_ms: float, rule: BreakerRule) -> None:
         self._store = store
         self._clock = clock
         self._ttl_ms = int(ttl_ms)
@@ -108,10 +114,19 @@ class SharedRows:
         values = [Value(name, _write(row), self._ttl_ms, absent=True) for name, row in rows]
         self._ask(lambda: self._store.put(values))
 
-    def forget(self, names: Sequence[str]) -> None:
-        """These rows were written."""
+    def forget(self, names: Sequence[str], places: Sequence[Place]) -> None:
+        """Rows of these names and places were written: all nodes are told."""
         values = [Value(name, b"", MARK_MS) for name in names]
         self._ask(lambda: self._store.put(values))
+        self._ask(lambda: self._store.publish(WRITTEN, array(CODE, places).tobytes()))
+
+    def hear(self, written: Callable[[Sequence[Place] | None], None], left: Callable[[], bool]) -> None:
+        """Call `written` with the places that any node tells of, None when some may have been missed, until `left`."""
+
+        def told(data: bytes) -> None:
+            written(array(CODE, data) if data and len(data) % 2 == 0 else None)
+
+        self._store.listen(WRITTEN, told, left)
 
     def _ask(self, ask: Any) -> Any:
         if not self.breaker.allows():

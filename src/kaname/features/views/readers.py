@@ -18,7 +18,7 @@ from kaname.features.views.stamps import Stamps
 from kaname.resilience.breaker import BreakerRule
 from kaname.settings import FeatureSettings
 from kaname.storage.cells.types import Cells, CellStore, Columns, Mutation, Row, Table
-from kaname.storage.shared.types import SharedStore
+from kaname.storage.shared.types import Shared
 from kaname.telemetry.metrics import Metrics
 
 
@@ -31,7 +31,7 @@ class Readers:
         clock: Clock,
         is_embedded: Callable[[StoreName], bool],
         stamps: Path,
-        open_shared: Callable[[], SharedStore | None],
+        open_shared: Callable[[], Shared | None],
     ) -> None:
         """`stamps`: the file in which the processes of a node tell each other of writes; `open_shared` opens what all
         nodes share, whose waits are short."""

@@ -38,6 +38,10 @@ class Stamps:
         make another one than that of before."""
         self._numbers[place] = int.from_bytes(os.urandom(8), "big")
 
+    def renew_all(self) -> None:
+        """Any row may have been written."""
+        self._memory[:] = os.urandom(8 * PLACES)
+
     def close(self) -> None:
         """Let go of the file."""
         self._numbers.release()

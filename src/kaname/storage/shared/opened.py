@@ -8,13 +8,13 @@ from kaname.clock import Clock
 from kaname.settings import SharedSettings
 from kaname.storage.shared.address import parse
 from kaname.storage.shared.exchange import Exchange
-from kaname.storage.shared.types import SharedStore
+from kaname.storage.shared.types import Shared
 from kaname.telemetry.metrics import Metrics
 
 URL = "shared.redis_url"
 
 
-def open_store(settings: SharedSettings) -> SharedStore | None:
+def open_store(settings: SharedSettings) -> Shared | None:
     """The store, not yet connected; None where nothing is shared. Raises InvalidInput or MissingDependency."""
     if settings.redis_url is None:
         return None

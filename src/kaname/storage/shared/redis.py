@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kaname.errors import MissingDependency, Unavailable
@@ -48,12 +49,14 @@ return {granted, string.format('%.6f', missing)}
 """One draw. The server's own clock counts, so that the nodes' clocks need not agree. A value is `missing since`."""
 
 
+LISTEN_S = 0.2
+"""So often who listens looks whether it is enough, and tries to connect again."""
 Command = tuple[str, tuple[Any, ...]]
 """A key, and the words of the command that is about it."""
 
 
 class RedisStore:
-    """Implements `SharedStore`. Connects when it is first used."""
+    """Implements `Shared`. Connects when it is first used."""
 
     def __init__(
         self,
@@ -86,6 +89,25 @@ class RedisStore:
         named = [(self._named(d.key), d) for d in draws]
         found = self._run([(key, ("EVAL", DRAW, 1, key, d.need, d.want, d.rate, d.most, d.ttl_ms)) for key, d in named])
         return [None if isinstance(one, Exception) else Drawn(int(one[0]), float(one[1])) for one in found]
+
+    def publish(self, channel: str, data: bytes) -> None:
+        try:
+            self._connected().publish(self._named(channel), data)
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def listen(self, channel: str, told: Callable[[bytes], None], left: Callable[[], bool]) -> None:
+        while not left():
+            try:
+                heard: Any = self._connected().pubsub(ignore_subscribe_messages=True)
+                heard.subscribe(self._named(channel))
+                while not left():
+                    message = heard.get_message(timeout=LISTEN_S)
+                    if message is not None:
+                        told(message["data"])
+            except (RedisError, OSError):
+                time.sleep(LISTEN_S)
+                told(b"")
 
     def _named(self, key: str) -> str:
         return self._prefix + key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -54,3 +54,18 @@ class SharedStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections; the store may be used again, and connects anew."""
+
+
+class Channels(Protocol):
+    """What all nodes hear at once, if they listen just then: nothing is kept for who does not."""
+
+    def publish(self, channel: str, data: bytes) -> None:
+        """Tell all who listen. Blocks for a bounded time; raises Unavailable."""
+
+    def listen(self, channel: str, told: Callable[[bytes], None], left: Callable[[], bool]) -> None:
+        """Call `told` with what is published, until `left` says that it is enough; on a thread of its own. A connection
+        that breaks is made again; what was published meanwhile is not heard, which is told as nothing: b""."""
+
+
+class Shared(SharedStore, Channels, Protocol):
+    """Both."""
