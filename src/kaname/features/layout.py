@@ -63,7 +63,8 @@ class Layout:
 
     def definition(self) -> Table:
         """The table and families that it needs."""
-        return Table(self.table, {family: Family() for group in self.groups for family in group.families})
+        families = {family: Family() for group in self.groups for family in group.families}
+        return Table(self.table, families, self.row[0].hash_bytes)
 
     def key(self, row: Row, *, number: int | None = None) -> bytes:
         """The row key for the key attributes in `row`; others are not looked at. Raises InvalidInput as `put` does."""

@@ -48,6 +48,8 @@ class CompiledPart(msgspec.Struct, frozen=True):
     """As it was declared."""
     begin: Write
     """The bytes with which those of all values that begin like this one begin (only where `prefixed`)."""
+    hash_bytes: int = 0
+    """How many bytes a hash has."""
 
 
 def compile_part(part: Part, attributes: Mapping[str, Attribute], form: Form) -> CompiledPart:
@@ -215,6 +217,7 @@ def _hash(part: Part, codecs: Sequence[Codec]) -> CompiledPart:
         write=write,
         says=part,
         begin=_no_begin,
+        hash_bytes=width,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from kaname.clock import SystemClock
-from kaname.errors import InvalidInput, KanameError, Unavailable
+from kaname.errors import InvalidInput, KanameError, MissingDependency, Unavailable
 from kaname.settings import CellsSettings
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.opening import cell_settings, open_cells
@@ -69,3 +70,15 @@ def test_a_server_that_is_not_there_is_said_at_once(tmp_path: Path, kind: str) -
         open_cells(cell_settings({}, kind, address), tmp_path, SystemClock())
     assert isinstance(told.value, KanameError)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("kind", "driver"), [("cassandra", "cassandra"), ("hbase", "thriftpy2")])
+def test_a_driver_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, kind: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how to install it."""
+    monkeypatch.setitem(sys.modules, driver, None)
+    for module in [name for name in sys.modules if name.startswith(f"kaname.storage.cells.{kind}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(MissingDependency, match=rf"pip install 'kaname\[{kind}\]'"):
+        open_cells(cell_settings({}, kind, "localhost"), tmp_path, SystemClock())

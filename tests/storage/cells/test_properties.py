@@ -17,7 +17,7 @@ from kaname.storage.cells.types import MAX_ROW_BYTES, CellStore, Columns, Delete
 TTL_S = 300.0
 TABLES = {
     "random": Table("random", {"one": Family(), "three": Family(versions=3), "brief": Family(TTL_S, versions=2)}),
-    "other": Table("other", {"one": Family()}),
+    "other": Table("other", {"one": Family()}, lead_bytes=5),
 }
 AGES_S = (-400, -399, -350, -250, -249, -3, -2, -1)
 """Seconds before now, well on either side of the time to live; few, so that they meet."""

@@ -31,6 +31,8 @@ def check_table(table: Table) -> None:
             _refuse("not a name for a table or family", table.name, repr(name), "letters, digits and _, 48 at most")
     if not table.families:
         _refuse("the table has no family", table.name, "none", "one or more")
+    if not 0 <= table.lead_bytes <= MAX_ROW_BYTES:
+        _refuse("no beginning of a row", table.name, f"{table.lead_bytes} bytes", f"0 to {MAX_ROW_BYTES} bytes")
     for name, family in table.families.items():
         if family.ttl_s is not None and not 0 < family.ttl_s < MOST_US / 1e6:
             _refuse("no time to live", f"{table.name}.{name}", f"{family.ttl_s} s", "more than 0 s")

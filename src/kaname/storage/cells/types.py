@@ -42,6 +42,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     families: dict[str, Family]
+    lead_bytes: int = 0
+    """Rows that begin alike, with so many bytes, lie together where a store spreads rows. What is said first counts."""
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True, gc=False):

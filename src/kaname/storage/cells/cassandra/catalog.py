@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
@@ -13,6 +15,7 @@ from kaname.errors import Unavailable
 from kaname.storage.cells.cassandra.driver import Session
 from kaname.storage.cells.cassandra.statements import Statements, create, named, prepare
 from kaname.storage.cells.checked import extended, no_table
+from kaname.storage.cells.prefix import after
 from kaname.storage.cells.types import Family, Table
 
 CATALOG = "0tables"
@@ -29,7 +32,19 @@ class Record(msgspec.Struct, frozen=True):
 
     families: dict[str, Family]
     buckets: int
-    """Never changes: it says where rows are."""
+    lead_bytes: int = 0
+    """Neither of them changes: they say where rows are."""
+
+    def bucket_of(self, row: bytes) -> int:
+        """The partition of a row."""
+        return zlib.crc32(row[: self.lead_bytes] if self.lead_bytes else row) % self.buckets
+
+    def buckets_of(self, start: bytes, stop: bytes) -> Sequence[int]:
+        """The partitions that rows from `start` to before `stop` may lie in."""
+        lead = start[: self.lead_bytes]
+        if lead and len(lead) == self.lead_bytes and stop <= (after(lead) or stop):
+            return [self.bucket_of(lead)]
+        return range(self.buckets)
 
 
 _decode = msgspec.json.Decoder(Record).decode
@@ -103,13 +118,13 @@ class Catalog:
         """Try to define a table; False: another process has changed it meanwhile."""
         found = cast("list[tuple[str]]", self._session.ask(self._one, table.name))
         if not found:
-            record = _encode(Record(table.families, buckets))
+            record = _encode(Record(table.families, buckets, table.lead_bytes))
             if not self._applied(self._add, table.name, record):
                 return False
             self._session.run(create(named(self._keyspace, table.name)))
             return True
         before = _decode(found[0][0])
-        record = _encode(Record(extended(before.families, table), before.buckets))
+        record = _encode(msgspec.structs.replace(before, families=extended(before.families, table)))
         if record != found[0][0] and not self._applied(self._set, record, table.name, found[0][0]):
             return False
         self._wait_for(table.name)

@@ -60,7 +60,7 @@ class Reader:
     def _scanned(self, asked: Asked, start: bytes, stop: bytes, reverse: bool, *, ahead: bool) -> Iterator[Row]:
         walks = [
             Walk(self._rows, asked, bucket, start, stop, reverse=reverse, ahead=ahead)
-            for bucket in range(asked.record.buckets)
+            for bucket in asked.record.buckets_of(start, stop)
         ]
         for key, lying in heapq.merge(*walks, key=row_of, reverse=reverse):
             if cells := self._seen(asked, lying):

@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 
 from kaname.storage.cells.cassandra.catalog import Catalog, Record
 from kaname.storage.cells.cassandra.driver import Answer, Session, Statement, settle
-from kaname.storage.cells.cassandra.statements import bucket_of
 from kaname.storage.cells.cassandra.values import Excess, Found
 from kaname.storage.cells.types import MAX_ROW_BYTES, Columns
 
@@ -58,7 +57,7 @@ class Rows:
         if not asked.nothing:
             for row in dict.fromkeys(rows):
                 if 0 < len(row) <= MAX_ROW_BYTES:
-                    buckets.setdefault(bucket_of(row, asked.record.buckets), []).append(row)
+                    buckets.setdefault(asked.record.bucket_of(row), []).append(row)
         found: dict[bytes, list[Found]] = {}
         for cell in self._answers(
             Statement(statement, (bucket, some[i : i + ROWS_AT_ONCE], *values))
@@ -78,7 +77,7 @@ class Rows:
     def remove(self, asked: Asked, excess: Excess) -> None:
         """Have cells removed that nobody sees; where that fails somebody else will."""
         *_, delete = self._catalog.statements(asked.table).deletes
-        bucket = bucket_of(excess.row, asked.record.buckets)
+        bucket = asked.record.bucket_of(excess.row)
         self._session.start(Statement(delete, (excess.until_us, bucket, excess.row, excess.family, excess.qualifier)))
 
     def _answers(self, statements: Iterator[Statement]) -> Iterator[Found]:

@@ -1,9 +1,9 @@
 """How a table of cells is kept in Cassandra, and the statements on it.
 
-A CQL table per table of cells. Rows are spread by a hash over a fixed number of partitions ("buckets"); inside of one
-they lie in the order of their keys. So a row is one place of one partition, and a scan merges one ordered walk through
-each bucket. The columns of the key behind the row are family, qualifier and `slot`: 0 where one version is kept, which
-is then overwritten, and the timestamp of the cell where several are.
+A CQL table per table of cells. Rows are spread over a fixed number of partitions ("buckets") by a hash of their keys,
+or of the beginning of these; inside of one they lie in the order of their keys. So a row is one place of one partition,
+and a scan merges one ordered walk through each bucket that its rows may be in. The columns of the key behind the row:
+family, qualifier and `slot`, which is 0 where one version is kept (it is overwritten), and else the timestamp.
 
 The timestamp of a cell is the write timestamp of its CQL column: a late write of an older cell loses against a newer
 one, and a deletion takes what is older, in whatever order they come to a replica. Of two values with one timestamp
@@ -12,7 +12,6 @@ Cassandra keeps the one with the greater bytes: so each begins with the moment w
 
 from __future__ import annotations
 
-import zlib
 from typing import NamedTuple
 
 from kaname.storage.cells.cassandra.driver import Session
@@ -38,11 +37,6 @@ class Statements(NamedTuple):
     forwards: tuple[object, ...]
     """bucket, from, to, families, qualifiers, limit -> likewise"""
     backwards: tuple[object, ...]
-
-
-def bucket_of(row: bytes, buckets: int) -> int:
-    """The partition of a row."""
-    return zlib.crc32(row) % buckets
 
 
 def create(name: str) -> str:

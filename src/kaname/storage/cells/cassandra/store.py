@@ -57,7 +57,7 @@ class CassandraCells(Reader):
 
     def tables(self) -> list[Table]:
         self._catalog.look()
-        return [Table(name, families) for name, families in sorted(self._catalog.families.items())]
+        return [Table(name, one.families, one.lead_bytes) for name, one in sorted(self._catalog.known.items())]
 
     def close(self) -> None:
         self._session.close()

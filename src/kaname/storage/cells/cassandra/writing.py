@@ -10,7 +10,7 @@ from typing import TypeAlias
 from kaname.clock import Clock
 from kaname.storage.cells.cassandra.catalog import Catalog, Record
 from kaname.storage.cells.cassandra.driver import Answer, Session, Statement, settle
-from kaname.storage.cells.cassandra.statements import Statements, bucket_of
+from kaname.storage.cells.cassandra.statements import Statements
 from kaname.storage.cells.cassandra.values import slot_of, stored, ttl_of
 from kaname.storage.cells.types import Delete, Mutation, Put
 
@@ -63,7 +63,7 @@ class Writing:
         open_: dict[tuple[str, int], tuple[list[Statement], int]] = {}
         for (table, row), changes in rows.items():
             record = self._catalog.record(table)
-            place = table, bucket_of(row, record.buckets)
+            place = table, record.bucket_of(row)
             for part, size in _parts(changes, record, self._catalog.statements(table), now_us):
                 group, before = open_.pop(place, ([], 0))
                 if group and before + size > GROUP_BYTES:
@@ -87,7 +87,7 @@ def _parts(
     part: list[Statement] = []
     size = 0
     for put_us, one in changes:
-        bucket = bucket_of(one.row, record.buckets)
+        bucket = record.bucket_of(one.row)
         made = (
             _delete(one, bucket, statements)
             if isinstance(one, Delete)
