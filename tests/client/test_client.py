@@ -189,6 +189,17 @@ def test_features_or_instances(client: Client) -> None:
         client.predict("iris", features={}, instances=[])
 
 
+def test_an_entity_stands_for_features(server: Server, client: Client) -> None:
+    """What is given goes with it; of several rows the keys of each."""
+    client.predict("buys", entity={"user_id": "u1"}, features={"weight": 2})
+    server.plays(reply(200, ANSWER | {"predictions": [{"prediction": 1}, {"prediction": 0}]}))
+    client.predict("buys", entity={"shop": 1}, entities=[{"user_id": "u1"}, {"user_id": "u2"}])
+    assert [msgspec.json.decode(asked.body) for asked in server.asked] == [
+        {"entity": {"user_id": "u1"}, "features": {"weight": 2}},
+        {"entity": {"shop": 1}, "entities": [{"user_id": "u1"}, {"user_id": "u2"}]},
+    ]
+
+
 def test_models_reads_all_pages(server: Server, client: Client) -> None:
     """`next` is followed to the end."""
     one, two = ({"id": i, "name": name, "promoted": "1", "etag": "x"} for i, name in ((1, "a"), (2, "b")))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Container
+from contextlib import closing, suppress
 from pathlib import Path
 
 from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, Unavailable
@@ -41,15 +42,32 @@ def faults(root: Path) -> list[KanameError]:
 
 
 def feature_faults(root: Path) -> list[KanameError]:
-    """Everything wrong with the relations, layouts of the project at `root`; once they are good, with the views."""
+    """Everything wrong with the relations and layouts of the project at `root`; once they are good, with the views and
+    with what models name as one."""
     if not schemas_of(root) and not views_of(root):
-        return []
+        return _unknown_views(root, {})
     from kaname.features.schemas import examine  # with its parser, which a project without schemas does not need
     from kaname.features.views.loading import examine as examine_views
 
     files = Files(root)
     schemas, problems = examine(root, files.text)
-    return problems or examine_views(root, schemas, files.examined)[1]
+    if problems:
+        return problems
+    views, problems = examine_views(root, schemas, files.examined)
+    return problems or _unknown_views(root, views)
+
+
+def _unknown_views(root: Path, views: Container[str]) -> list[KanameError]:
+    """The models that name a view which is not declared."""
+    files, problems = Files(root), list[KanameError]()
+    for path in files_of(root):
+        with suppress(KanameError):  # what cannot be read is told with the other faults of the file
+            document, model, _ = files.examined(path, DeclaredModel)
+            if model is not None and model.config.view and model.config.view not in views:
+                where = str(document.place(("config", "view")))
+                expected = "the name of a view in features/*.view.yaml"
+                problems.append(InvalidInput("no such view", where=where, found=model.config.view, expected=expected))
+    return problems
 
 
 def stored_faults(project: Project) -> list[KanameError]:
