@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-FLIGHTS = Path(__file__).resolve().parents[2] / "examples" / "flights"
-sys.path.insert(0, str(FLIGHTS))
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+sys.path[:0] = [str(EXAMPLES / name) for name in ("flights", "recommend")]
