@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from kaname.features.ranges import Within
+from kaname.features.relayout.choosing import choose
+from kaname.features.relayout.types import How
 from kaname.platform import Platform
+from kaname.project import load_valid
+from kaname.stores import Stores
 from tests.cassandra_servers import Cassandra
+from tests.features.relayout.programs import NEW, OLD, RELATION, Writer, rows_of, write
 from tests.features.test_figure import FIGURE, ROW
 from tests.hbase_servers import Hbase
 
@@ -53,3 +60,27 @@ def test_a_schema_moves_from_the_embedded_store_to_a_cluster_by_a_setting(tmp_pa
         assert orders.get(KEY) is None
         orders.insert([ROW])
         assert orders.get(KEY) == ROW
+
+
+@pytest.mark.parametrize("kind", ["cassandra", "hbase"])
+def test_rows_move_from_the_embedded_store_to_a_server_while_they_are_written(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """And back again: inserted, emptied and deleted meanwhile, each is as it was written last."""
+    server: Cassandra | Hbase = request.getfixturevalue(kind)
+    said = f'kind: {kind}, addresses: ["127.0.0.1:{server.port}"], keyspace: moving, timeout_ms: 9000'
+    (tmp_path / "kaname.yaml").write_text(f"name: moving\ncells: {{far: {{{said}}}}}\n")
+    write(tmp_path, RELATION + OLD)
+    with closing(Stores(load_valid(tmp_path, os.environ))) as stores, Platform(tmp_path) as platform:
+        writer = Writer(platform.features, "u1", 1)
+        writer.start()
+        for text in (RELATION + NEW % "far", RELATION + OLD.replace('"by_user"', '"again"')):
+            write(tmp_path, text)
+            relayouts = stores.relayouts()
+            relayouts.begin("order", *choose(stores.features, "order", None, []))
+            assert relayouts.run("order", How(full=True), lambda _: None)
+            platform.features.look()
+        writer.end()
+        assert writer.writes > 50
+        assert [layout.table for layout in platform.features.relation("order").layouts] == ["again"]
+        assert rows_of(platform.features, "u1") == [writer.expected]
