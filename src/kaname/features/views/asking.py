@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from kaname.call import as_error
 from kaname.clock import Clock
 from kaname.features.views.caches import Keeping
 from kaname.features.views.guard import Guard, Told
@@ -133,9 +134,16 @@ class Asking:
 
     def _run(self) -> None:
         while flights := self._take():
-            told = flights[0].keeping.load([flight.key for flight in flights], self._clock.time_ns() // 1000)
+            told = self._loaded(flights)
             with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits there any more
                 self._loop.call_soon_threadsafe(self._landed, flights, told)
+
+    def _loaded(self, flights: Sequence[_Flight]) -> list[Told]:
+        keeping = flights[0].keeping
+        try:
+            return keeping.load([flight.key for flight in flights], self._clock.time_ns() // 1000)
+        except Exception as error:  # noqa: BLE001  (the thread must live, and who waits be told)
+            return [Told(as_error(error), "store") for _ in flights]
 
     def _take(self) -> list[_Flight]:
         """The next rows of one kind; none: nothing has come for a while, and the thread ends."""
