@@ -12,8 +12,7 @@ from kaname.errors import TooLarge
 from kaname.features.opened import Features
 from kaname.features.shared import Shared
 from kaname.features.shown import RelationView
-from kaname.features.types import Relation
-from kaname.features.wire import RowReader
+from kaname.features.wire import key_reader, row_reader
 from kaname.web.paging import Listed, Page, page
 from kaname.web.resources import Asked, Resource
 
@@ -112,17 +111,17 @@ def _looking(features: Features) -> list[Resource]:
 def _rows(features: Features) -> list[Resource]:
     def insert(asked: Asked) -> Changed:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "write")
-        return Changed(changed=stored.insert(RowReader(stored.relation).read(asked.body(NewRows).rows)))
+        return Changed(changed=stored.insert(row_reader(stored.relation).read(asked.body(NewRows).rows)))
 
     def get(asked: Asked) -> Found:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "read")
         body = asked.body(Wanted)
-        keys = _key_reader(stored.relation).read(body.keys)
+        keys = key_reader(stored.relation).read(body.keys)
         return Found(rows=stored.get_many(keys, body.attributes))
 
     def delete(asked: Asked) -> Changed:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "write")
-        keys = _key_reader(stored.relation).read(asked.body(Keys).keys)
+        keys = key_reader(stored.relation).read(asked.body(Keys).keys)
         stored.delete(keys)
         return Changed(changed=len(keys))
 
@@ -160,10 +159,6 @@ def _rows(features: Features) -> list[Resource]:
             example={"keys": [{"user_id": "ann", "placed_at": "2026-01-31T12:00:00Z"}]},
         ),
     ]
-
-
-def _key_reader(relation: Relation) -> RowReader:
-    return RowReader(relation, relation.key)
 
 
 def _query(features: Features) -> Resource:

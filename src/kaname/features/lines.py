@@ -11,7 +11,7 @@ import msgspec
 from kaname.errors import InvalidInput, TooLarge
 from kaname.features.stored import StoredRelation
 from kaname.features.types import Row
-from kaname.features.wire import RowReader
+from kaname.features.wire import row_reader
 
 MEDIA_TYPES = ("application/x-ndjson", "application/jsonl", "application/octet-stream")
 PIECE_BYTES = 1024 * 1024
@@ -31,7 +31,7 @@ class Insertion:
 
     def __init__(self, relation: StoredRelation) -> None:
         self._relation = relation
-        self._reader = RowReader(relation.relation)
+        self._reader = row_reader(relation.relation)
         self._pending: list[bytes] = []
         self._size = 0
         self._lines = 0

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -110,6 +111,18 @@ class RowReader:
         form = next((json_form(one) for one in self._attributes if one.name == name), None)
         message = "not a value of this attribute" + ("" if got else f": {what[:1].lower()}{what[1:]}")
         return InvalidInput(message, where=f"{row}.{match['rest']}", found=got and got["got"], expected=form)
+
+
+@lru_cache(256)
+def row_reader(relation: Relation) -> RowReader:
+    """What reads whole rows."""
+    return RowReader(relation)
+
+
+@lru_cache(256)
+def key_reader(relation: Relation) -> RowReader:
+    """What reads keys and nothing else."""
+    return RowReader(relation, relation.key)
 
 
 def json_type(attribute: Attribute) -> Any:
