@@ -14,7 +14,7 @@ from kaname.cli.upkeep import DURABLE, cells
 from kaname.clock import SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Unavailable
 from kaname.storage.cells.opening import cell_settings
-from kaname.storage.cells.types import CellStore, Delete, Family, Put, Table
+from kaname.storage.cells.types import CellStore, Delete, Family, Mutation, Put, Table
 from tests.cassandra_servers import Cassandra
 from tests.hbase_servers import Hbase
 from tests.processes import until
@@ -94,13 +94,14 @@ def test_a_frozen_server_costs_an_error_in_time_and_nothing_afterwards(server: S
     with closing(server.open(TIMEOUT_S)) as store:
         until(lambda: answers(store), "the store answers", BACK_S)
         before = [Put("hurt", b"frozen%d" % i, "f", {b"q": b"v"}) for i in range(100)]
-        store.write(before)
+        changes: list[Mutation] = [*before, *(Delete("hurt", one.row, "g", [b"q"], 1) for one in before)]
+        store.write(changes)
         server.freeze()
         for _ in range(2):
             assert_late(lambda: store.get("hurt", b"frozen1"))
             assert_late(lambda: store.get_many("hurt", [one.row for one in before]))
             assert_late(lambda: list(store.scan("hurt", b"frozen")))
-            assert_late(lambda: store.write(before))
+            assert_late(lambda: store.write(changes))
         server.thaw()
         until(lambda: answers(store), "the store is back", BACK_S)
         assert len(list(store.scan("hurt", b"frozen", b"frozen\xff"))) == len(before)

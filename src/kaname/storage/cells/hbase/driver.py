@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from kaname.errors import DeadlineExceeded, KanameError, MissingDependency, NotFound, Overloaded, Unavailable
+from kaname.errors import DeadlineExceeded, KanameError, MissingDependency, NotFound, Unavailable
 
 try:
     import thriftpy2
@@ -69,10 +69,10 @@ class Pool:
         self.where = ", ".join(f"{host}:{port}" for host, port in servers.addresses)
 
     def call(self, verb: str, *arguments: object) -> Any:
-        """What a server answers. Raises NotFound, Unavailable, DeadlineExceeded, Overloaded."""
+        """What a server answers. Raises NotFound, Unavailable, DeadlineExceeded."""
         if not self._free.acquire(timeout=self._servers.timeout_s):
             expected = f"one of {self._servers.connections} within {self._servers.timeout_s:g} s"
-            raise Overloaded("no connection to HBase is free", where=self.where, expected=expected)
+            raise DeadlineExceeded("no connection to HBase was free in time", where=self.where, expected=expected)
         try:
             return self._repeat(self._idle_line, self._idle.append, verb, arguments)
         finally:
@@ -83,14 +83,23 @@ class Pool:
         return self._repeat(partial(self._new_line, timeout_s), _Line.close, verb, arguments)
 
     def call_each(self, calls: Sequence[tuple[object, ...]]) -> None:
-        """Make calls side by side; raises what one of them raises, once all of them have ended."""
+        """Make calls side by side. Where one fails, those that have not begun are left out, and its error is raised."""
         if len(calls) == 1:
             self.call(*calls[0])  # type: ignore[arg-type]  # the verb comes first
             return
-        made = [self._threads.submit(self.call, *call) for call in calls]  # type: ignore[arg-type]  # likewise
-        errors = [error for one in made if (error := one.exception()) is not None]
-        if errors:
-            raise errors[0]
+        failed: list[KanameError] = []
+
+        def make(call: tuple[object, ...]) -> None:
+            try:
+                if not failed:
+                    self.call(*call)  # type: ignore[arg-type]  # likewise
+            except KanameError as error:
+                failed.append(error)
+
+        for _ in self._threads.map(make, calls):
+            pass
+        if failed:
+            raise failed[0]
 
     def aside(self, work: Callable[[], None]) -> None:
         """Have something done that nobody waits for."""
