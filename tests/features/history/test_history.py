@@ -101,6 +101,20 @@ def test_every_write_is_kept_with_its_moment(features: Features, clock: ManualCl
     assert planes.get({"tail": "N2"}) is None
 
 
+def test_rows_of_arrow_are_kept_like_others(features: Features) -> None:
+    """Many at once, as columns."""
+    import pyarrow as pa
+
+    from kaname.features.bulk.loading import load
+
+    table = pa.table({"tail": ["N1", "N2"], "seats": pa.array([100, None], pa.int32())})
+    assert load(features.relation("plane"), table) == 2
+    assert [(kind, row) for _, kind, row in told(features, "plane")] == [
+        ("insert", {"tail": "N1", "seats": 100}),
+        ("insert", {"tail": "N2"}),
+    ]
+
+
 def test_rows_are_written_in_the_order_of_their_moments(features: Features) -> None:
     """What became known later stays, in whatever order a call has them; of one moment it is the later row."""
     gates = features.relation("gate")
