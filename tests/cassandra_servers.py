@@ -18,6 +18,8 @@ from tests.servers import RealServer, free_port, listens
 
 RECIPE = Path(__file__).parents[1] / "services" / "cassandra" / "serve.sh"
 START_S = 90.0
+SERVED = [pytest.mark.services, pytest.mark.timeout(600)]
+"""Marks of tests on servers of Java, whose jars are fetched the first time, within the first test."""
 
 
 def fetch(recipe: Path) -> None:

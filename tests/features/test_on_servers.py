@@ -14,12 +14,12 @@ from kaname.features.relayout.types import How
 from kaname.platform import Platform
 from kaname.project import load_valid
 from kaname.stores import Stores
-from tests.cassandra_servers import Cassandra
+from tests.cassandra_servers import SERVED, Cassandra
 from tests.features.relayout.programs import NEW, OLD, RELATION, Writer, rows_of, write
 from tests.features.test_figure import FIGURE, ROW
 from tests.hbase_servers import Hbase
 
-pytestmark = pytest.mark.services
+pytestmark = SERVED
 KEY = {"key1": ROW["key1"], "key2": ROW["key2"]}
 
 

@@ -14,7 +14,7 @@ from kaname.clock import SystemClock
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.memory import MemoryCells
 from kaname.storage.cells.types import CellStore
-from tests.cassandra_servers import Cassandra
+from tests.cassandra_servers import SERVED, Cassandra
 from tests.hbase_servers import Hbase
 
 Started = subprocess.Popen[str]
@@ -74,8 +74,8 @@ KINDS = [
     "memory",
     "lmdb",
     "lmdb owned by another process",
-    pytest.param("cassandra", marks=pytest.mark.services),
-    pytest.param("hbase", marks=pytest.mark.services),
+    pytest.param("cassandra", marks=SERVED),
+    pytest.param("hbase", marks=SERVED),
 ]
 
 

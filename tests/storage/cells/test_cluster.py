@@ -10,16 +10,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from kaname.clock import SystemClock
 from kaname.errors import KanameError
 from kaname.storage.cells.cassandra.driver import Nodes
 from kaname.storage.cells.cassandra.store import CassandraCells
 from kaname.storage.cells.types import CellStore, Family, Put, Table
-from tests.cassandra_servers import three
+from tests.cassandra_servers import SERVED, three
 from tests.processes import until
 
+pytestmark = SERVED
 TABLE = "mixed"
 THREADS = 4
 EACH_S = 4.0
@@ -75,8 +74,6 @@ class Load:
             thread.join(60)
 
 
-@pytest.mark.services
-@pytest.mark.timeout(240)
 def test_no_read_fails_and_no_write_is_lost_when_a_node_freezes_and_another_is_killed(tmp_path: Path) -> None:
     """A mixed load by quorum, all the while: one node is frozen and goes on, then the first one is killed."""
     with three(tmp_path) as nodes:

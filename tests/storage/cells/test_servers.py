@@ -15,12 +15,12 @@ from kaname.clock import SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Unavailable
 from kaname.storage.cells.opening import cell_settings
 from kaname.storage.cells.types import CellStore, Delete, Family, Mutation, Put, Table
-from tests.cassandra_servers import Cassandra
+from tests.cassandra_servers import SERVED, Cassandra
 from tests.hbase_servers import Hbase
 from tests.processes import until
 from tests.servers import free_port
 
-pytestmark = pytest.mark.services
+pytestmark = SERVED
 
 TABLE = Table("hurt", {"f": Family(), "g": Family()})
 WRITERS = 4
