@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock services services-stop demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-costs bench-density bench-overload soak clean
+.PHONY: help venv lock services services-stop demo test test-fast test-services test-gpu lint format types contracts docs bench bench-grpc bench-costs bench-features bench-density bench-overload soak clean
 
 help: ## show this list
 	@echo "Kaname: make TARGET"
@@ -78,6 +78,9 @@ bench-grpc: $(STAMP) ## gRPC beside two other servers and a bare grpcio; writes 
 
 bench-costs: $(STAMP) ## what keys, limits, the record, the cache, TLS and tracing cost; writes its part (2 minutes)
 	$(BIN)/python -m benchmarks.costs
+
+bench-features: $(STAMP) ## reading and writing features, beside Feast on the same rows; writes its part (5 minutes)
+	$(BIN)/python -m benchmarks.features
 
 bench-density: $(STAMP) ## 10,000 models on one worker within a budget of memory; writes its part of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.density

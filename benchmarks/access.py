@@ -75,7 +75,7 @@ def main() -> None:
     servers = [plain.start(), secure.start()]
     try:
         for server in servers:
-            interleaved.wait_open(server)
+            interleaved.wait_open(server.port)
         token, close = _token(plain, servers[0]), ("Connection", "close")
         like = plain.predict_request(servers[0], "iris")
         variants: list[interleaved.Variant] = [

@@ -102,7 +102,7 @@ def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
         for number, feature in enumerate(features(endpoint)):
             variants.append(origin.started(number, feature))
             running.callback(variants[-1][1].stop)
-            interleaved.wait_open(variants[-1][1])  # one after the other: they share a core
+            interleaved.wait_open(variants[-1][1].port)  # one after the other: they share a core
         for variant in variants:
             interleaved.cost_us(variant, WARM_S)
         found: dict[str, list[tuple[float, float]]] = {}

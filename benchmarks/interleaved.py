@@ -14,12 +14,12 @@ Variant = tuple[str, process.Server, Request, str]
 """Its name in the table, the server that is asked, the request, and the scheme."""
 
 
-def wait_open(server: process.Server) -> None:
-    """Return when the server accepts connections."""
+def wait_open(port: int) -> None:
+    """Return when a server accepts connections there."""
     deadline = time.monotonic() + process.START_S
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
         else:

@@ -40,7 +40,7 @@ def _measure(alive: str) -> None:
     try:
         variants: list[interleaved.Variant] = []
         for name, project in rows.items():
-            interleaved.wait_open(servers[name])
+            interleaved.wait_open(servers[name].port)
             request = project.predict_request(servers[name], "iris")
             variants.append((name, servers[name], request, "http"))
             if name in ("off", "1% traced"):
