@@ -301,17 +301,9 @@ def _goals(found: Found) -> str:
     http_times = f"{times(served, http, 'Kaname'):.0f}"
     more = spread([read - given for given, read in found.predicted])
     rows = [
-        [
-            "in process, 1 entity, 10 features: CPU, Feast with SQLite × Kaname",
-            "≥ 40",
-            f"{times(small, SQLITE, KANAME):.0f}",
-        ],
+        ["in process, 1 entity, 10 features: CPU, Feast with SQLite × Kaname", "≥ 40", in_process_times],
         ["the same: p99, µs", "≤ 50", f"{slow:.0f}"],
-        [
-            "over HTTP, 1 entity, 10 features: CPU, Feast's server × Kaname",
-            "≥ 40",
-            f"{times(served, http, 'Kaname'):.0f}",
-        ],
+        ["over HTTP, 1 entity, 10 features: CPU, Feast's server × Kaname", "≥ 40", http_times],
         ["a prediction that has ten features read: more CPU than one that brings them, µs", "≤ 25", f"{more:.1f}"],
         ["bulk load from Arrow, rows of ten numbers per second", "≥ 100,000", f"{found.bulk:,.0f}"],
         ["reads and writes of one row, half of each, per second", "30,000", f"{found.mixed['per_s']:,.0f}"],

@@ -113,7 +113,6 @@ class PredictEndpoint:
         self._codec = codec
         self._fill = codec.fill
         self._render = codec.answer
-        self._door = self._answer
         self._observers, self._path, full = path
         self._full = full if deferral is None else None
         self._principal_of = principal_of
@@ -140,7 +139,7 @@ class PredictEndpoint:
             reply = self._deferral.keep(head, body, reply)
         now = self._monotonic_ns()
         call = Call(
-            terms.request_id or self._ids(), terms.principal, self._door, 0, None, None,
+            terms.request_id or self._ids(), terms.principal, self._answer, 0, None, None,
             now, now + terms.timeout_ns, self._observers,
         )  # fmt: skip
         call.target = self._target

@@ -117,7 +117,6 @@ class ReadEndpoint:
         self._principal_of = principal_of
         self._meter = meter
         self._explains = explained
-        self._read = self._explained if explained else self._plain
         self._follow(stored.view)
 
     def _follow(self, view: View) -> None:
@@ -156,7 +155,9 @@ class ReadEndpoint:
             body = inflate(body, head.fields[b"content-encoding"], self._reads.max_body_bytes)
         asked = self._asked(body)
         plan = self._stored.plan()
-        return self._read(asked) if plan.direct else self._far(plan, asked, answer)
+        if not plan.direct:
+            return self._far(plan, asked, answer)
+        return self._explained(asked) if self._explains else self._plain(asked)
 
     def _far(self, plan: Plan, asked: ReadBody, answer: Callable[[Callable[[], bytes]], None]) -> bytes | None:
         """Read stores that are not at hand, without waiting for them."""
