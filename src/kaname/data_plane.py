@@ -18,6 +18,7 @@ from kaname.access import token_endpoint
 from kaname.access.buckets import node_buckets
 from kaname.access.certificates import ClientCertificates
 from kaname.access.levels import NodeLevels
+from kaname.access.started import started_tokens
 from kaname.batch import api as batch_api
 from kaname.batch.runner import Runner as BatchRunner
 from kaname.call import Principal
@@ -135,7 +136,8 @@ class DataPlane:
         self._levels = NodeLevels(self._stores.project.data)
         self._shared = open_exchange(settings.shared, self._clock, self._loop, self._metrics)
         self._recorder = self._open_recorder()
-        self._tokens = await self._start_tokens()
+        project = self._stores.project
+        self._tokens = await started_tokens(settings.access, project.root, project.data, self._clock)
         claim = Sole(self._metrics_folder / "otlp.lock")
         origin = Origin(self._stores.node, self._metrics, self._live_slots, claim, self._clock)
         self._exports = open_exports(settings, self._stores.project.root, origin)
@@ -194,18 +196,6 @@ class DataPlane:
         self._exports.start()
         if self._grpc_port:
             self._grpc = self._start_grpc()
-
-    async def _start_tokens(self) -> Tokens | None:
-        """What knows signed tokens; None where only API keys are accepted."""
-        project = self._stores.project
-        access = project.settings.access
-        if not (access.tokens or access.oauth.enabled):
-            return None
-        from kaname.access.bearer import open_tokens
-
-        tokens = open_tokens(access, project.root, project.data, self._clock)
-        await tokens.start()
-        return tokens
 
     def _start_grpc(self) -> GrpcServer:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias, Unpack
 import structlog
 
 from kaname.clock import Clock
-from kaname.errors import InvalidInput, KanameError, NotFound
+from kaname.errors import InvalidInput, KanameError
 from kaname.features.following import Follower, Marks
 from kaname.features.layout import StoreName
 from kaname.features.placement import Placement
 from kaname.features.records import Record, Records
+from kaname.features.refusing import check_named
 from kaname.features.stored import StoredRelation
 from kaname.features.there import RowsThere
 from kaname.storage.cells.types import CellStore
@@ -243,7 +243,7 @@ class Features:
         from kaname.features.wanted import wanted_of
 
         schemas = self._read()
-        _check_named(schemas, name)
+        check_named(schemas.relations, name)
         return wanted_of(schemas, name)
 
     def publish(self, record: Record, what: str) -> None:
@@ -308,7 +308,7 @@ class Features:
     def _open(self, name: str, *, said: bool = False) -> None:
         """`said`: a person is told already what is wrong with the files."""
         schemas = self._known()
-        _check_named(schemas, name)
+        check_named(schemas.relations, name)
         if not schemas.layouts[name]:
             expected = f"`define schema … for {name}` in features/*.schema"
             raise InvalidInput("a relation without a schema has no place for rows", where=name, expected=expected)
@@ -385,14 +385,6 @@ class Features:
         if self._readers is not None:
             self._readers.placed(placement.written)
         return placement
-
-
-def _check_named(schemas: Schemas, name: str) -> None:
-    names = sorted(schemas.relations)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=2) or names[:5]
-        expected = " or ".join(near) or "nothing: features/*.schema declare none"
-        raise NotFound("no such relation", where="relation", found=name, expected=expected)
 
 
 def check(verdicts: dict[str, Verdict]) -> None:

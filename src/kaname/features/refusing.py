@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kaname.errors import InvalidInput
+import difflib
+from collections.abc import Iterable
+
+from kaname.errors import InvalidInput, NotFound
 
 LONE_SURROGATE = "text that UTF-8 can hold, without half of a surrogate pair"
 
@@ -16,3 +19,12 @@ def shown(value: object) -> str:
     """A short form of a value for an error."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def check_named(relations: Iterable[str], name: str) -> None:
+    """Raise NotFound for a relation that is not among those declared."""
+    names = sorted(relations)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=2) or names[:5]
+        expected = " or ".join(near) or "nothing: features/*.schema declare none"
+        raise NotFound("no such relation", where="relation", found=name, expected=expected)
