@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute
@@ -72,7 +71,7 @@ from kaname.serving.workers.types import App, data_folder
 from kaname.serving.workers.watcher import JournalWatcher
 from kaname.storage.shared.opened import open_exchange
 from kaname.storage.sole import Sole
-from kaname.stores import Stores
+from kaname.stores import Stores, folder_at
 from kaname.telemetry.metrics import Metrics
 from kaname.telemetry.otlp.opened import open_exports
 from kaname.telemetry.otlp.types import Origin
@@ -105,7 +104,7 @@ class DataPlane:
         self._first_loads = None if board is None else FirstLoads(first_loads_path(root), board, slot)
         self._clock = stores.clock
         self._ids = id_sources.request_ids(self._clock)
-        self._metrics_folder = _folder(stores.project.data / "metrics")
+        self._metrics_folder = folder_at(stores.project.data / "metrics")
         self._accounts = accounts_folder(data_folder(root))
         self._guard = HostGuard(settings.server.host, settings.server.allowed_hosts, settings.server.allowed_origins)
         self.gate = Gate(settings.server, self._clock, self._may_enter, ProblemEndpoint(self._ids), self._guard.sharing)
@@ -289,8 +288,6 @@ class DataPlane:
     async def _catch_up(self, _: int) -> None:
         await self.node.apply(await asyncio.to_thread(self._following.snapshot))
 
-    # --- parts ------------------------------------------------------------------------------------------
-
     def _guarded(self, version_id: int) -> AbstractContextManager[None]:
         return nullcontext() if self._first_loads is None else self._first_loads.loading(version_id)
 
@@ -317,7 +314,7 @@ class DataPlane:
             authenticate=lambda header: self.node.principals.of(header),
             ids=self._ids,
             answers=stores.answers,
-            spool=_folder(stores.project.data / "work"),
+            spool=folder_at(stores.project.data / "work"),
         )
         resources = [
             *predict_resources(self.ask, lambda ref, version: self.node.version(ref, version)),
@@ -389,8 +386,3 @@ class DataPlane:
 
 async def _not_started(*_: object) -> None:
     raise RuntimeError("the data plane has not been started")
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path

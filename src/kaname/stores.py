@@ -92,7 +92,7 @@ class Stores:
             self.artefacts,
             self.clock,
             partial(run_import, options=self.session_options),
-            _folder(data / "work"),
+            folder_at(data / "work"),
             partial(reprofile, options=self.session_options),
             defaults=project.settings.models,
             options=self.session_options,
@@ -105,7 +105,7 @@ class Stores:
             self.database, self.clock, data / "batch", project.root / "data", project.settings.batch, self.node
         )
         self.events = data / "events"
-        self.log = LmdbReader(_folder(self.events), BlockOpener(self.events, self.keyring))
+        self.log = LmdbReader(folder_at(self.events), BlockOpener(self.events, self.keyring))
         self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
@@ -214,7 +214,7 @@ class Stores:
 
     @contextmanager
     def _alone(self, relation: str) -> Iterator[None]:
-        claim = Sole(_folder(self.project.data / "work") / f"relayout-{relation}.lock")
+        claim = Sole(folder_at(self.project.data / "work") / f"relayout-{relation}.lock")
         if not claim.held():
             raise Conflict("another process changes layouts of this relation", where=relation, expected="one at a time")
         try:
@@ -292,6 +292,7 @@ class Stores:
     def close(self) -> None:
         """Let go of the database, the log and the cells."""
         self.features.close()
+        self.readers.close()
         if self.sql_log is not None:
             self.sql_log.close()
         self.log.close()
@@ -324,6 +325,7 @@ def snapshot_file(project: Project) -> Path:
     return project.data / "snapshot"
 
 
-def _folder(path: Path) -> Path:
+def folder_at(path: Path) -> Path:
+    """`path`, made if need be."""
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -191,8 +191,6 @@ class Features:
             self._stores.clear()
             self._relations.clear()
             self._views.clear()
-            if self._readers is not None:
-                self._readers.close()
 
     # --- what files want --------------------------------------------------------------------------------
 
@@ -268,16 +266,12 @@ class Features:
             check({name: self._verdict(name) for name in opened})
             if self._adopts:
                 self._adopt(opened)
-            self._follow_views()
+            views = self._read_views(self._known()) if self._views else {}
+            for view, stored in self._views.items():  # one that is gone stays as it was
+                stored.follow(views.get(view, stored.view))
         except KanameError as error:
             self._schemas = before
             log.error("the schema files have changed but cannot be used; relations stay as they are", error=str(error))
-
-    def _follow_views(self) -> None:
-        """Read the views that are open as their files say now; one that is gone stays as it was."""
-        views = self._read_views(self._known()) if self._views else {}
-        for name, stored in self._views.items():
-            stored.follow(views.get(name, stored.view))
 
     def _look_at(self, store: StoreName) -> None:
         self._marks.look(store, partial(self._reload, store))

@@ -51,7 +51,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def node(tmp_path: Path, clock: ManualClock) -> Iterator[Node]:
     """Opens the relations as another process does: with caches of its own. `name`: of its node."""
-    root, files, made = project(tmp_path, VIEW), Files(tmp_path), list[Features]()
+    root, files, made, read = project(tmp_path, VIEW), Files(tmp_path), list[Features](), list[Readers]()
 
     def store(name: StoreName) -> LmdbCells:
         folder = tmp_path / "cells" / name.name
@@ -63,12 +63,15 @@ def node(tmp_path: Path, clock: ManualClock) -> Iterator[Node]:
         stamps = tmp_path / name / "stamps"
         readers = Readers(settings, clock, lambda _: True, stamps, lambda: open_store(shared))
         views = lambda schemas: load(root, schemas, files.examined)  # noqa: E731
+        read.append(readers)
         made.append(Features(lambda: load_schemas(root, files.text), store, clock, views, readers=readers))
         return made[-1]
 
     yield opened
     for features in made:
         features.close()
+    for readers in read:
+        readers.close()
 
 
 @pytest.fixture(scope="module")
