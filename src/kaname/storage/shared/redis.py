@@ -105,7 +105,7 @@ class RedisStore:
                     message = heard.get_message(timeout=LISTEN_S)
                     if message is not None:
                         told(message["data"])
-            except (RedisError, OSError):
+            except (RedisError, OSError, AttributeError):  # the last is what the client makes of a connection that ends
                 time.sleep(LISTEN_S)
                 told(b"")
 
