@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -77,7 +77,28 @@ def three(folder: Path) -> Iterator[list[Cassandra]]:
             node = Cassandra(folder / str(i), address=f"127.0.0.{i}", port=port, **said)
             nodes.append(stack.enter_context(node))
         until(lambda: all(node.answers() for node in nodes), "the cluster answers", START_S)
+        until(lambda: all(_reaches_all(node) for node in nodes), "each node reaches the others", START_S)
         yield nodes
+
+
+def _reaches_all(node: Cassandra) -> bool:
+    """Whether the node takes the other two for alive: it reads what three nodes have."""
+    from cassandra import ConsistencyLevel
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+    from cassandra.policies import WhiteListRoundRobinPolicy
+
+    profile = ExecutionProfile(
+        WhiteListRoundRobinPolicy([node.address]), consistency_level=ConsistencyLevel.ALL, request_timeout=10.0
+    )
+    cluster = Cluster([node.address], port=node.port, execution_profiles={EXEC_PROFILE_DEFAULT: profile})
+    with cluster, suppress(Exception):  # whatever a node says that is not ready
+        session = cluster.connect()
+        copies = "{'class': 'SimpleStrategy', 'replication_factor': 3}"
+        session.execute(f"CREATE KEYSPACE IF NOT EXISTS ready WITH replication = {copies}")
+        session.execute("CREATE TABLE IF NOT EXISTS ready.known (a int PRIMARY KEY)")
+        session.execute("SELECT a FROM ready.known WHERE a = 1")
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")
