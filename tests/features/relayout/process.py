@@ -18,7 +18,7 @@ def main(project: str, kind: str, *rest: str) -> None:
     if kind == "runner":
         if program.relayouts.status("order") is None and not _is_done(program):
             program.relayouts.begin("order", *choose(program.features, "order", None, []))
-        program.relayouts.run("order", How(), lambda _: None)
+        program.relayouts.run("order", How(rows_per_s=2_500), lambda _: None)  # long enough to be killed in between
     else:
         writer = Writer(program.features, rest[0], int(rest[1]), keys=200)
         writer.start()

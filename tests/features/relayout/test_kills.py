@@ -134,12 +134,12 @@ def test_killed_again_and_again_among_writers_it_ends_with_every_row(
     for run in range(MOST_RUNS):
         with started(tmp_path, "runner") as runner:
             try:
-                assert runner.wait(None if run > 12 else random.uniform(0.5, 4.0)) == 0
+                assert runner.wait(None if run > 12 else random.uniform(0.5, 2.5)) == 0
                 break
             except subprocess.TimeoutExpired:
                 runner.kill()
                 kills += 1
-    assert kills >= 3
+    assert kills >= 3, "the runner was done before it could be killed"
     last = Program(tmp_path)
     for writer, user in zip(writers, ("u1", "u2"), strict=True):
         said, _ = writer.communicate(timeout=30)
