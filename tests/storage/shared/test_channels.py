@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +24,13 @@ def listening(store: RedisStore, channel: str) -> Iterator[list[bytes]]:
     heard, left = list[bytes](), threading.Event()
     thread = threading.Thread(target=store.listen, args=[channel, heard.append, left.is_set])
     thread.start()
-    yield heard
-    left.set()
-    thread.join(10)
+    try:
+        yield heard
+    finally:
+        left.set()
+        thread.join(10)
+        store.close()
     assert not thread.is_alive()
-    store.close()
 
 
 def publishing(store: RedisStore, channel: str, data: bytes, heard: Callable[[], bool]) -> Callable[[], bool]:
@@ -64,3 +68,19 @@ def test_who_could_not_hear_is_told_so_and_hears_again(tmp_path: Path) -> None:
             server.start()
             until(publishing(teller, "a", b"second", lambda: b"second" in heard), "it is heard again")
         teller.close()
+
+
+def test_threads_that_use_a_new_store_at_once_share_one_client(urls: dict[str, str]) -> None:
+    """Who listens keeps its connection: none belongs to a client that another thread's took the place of."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+            store = redis_store(urls["single"])
+            with ThreadPoolExecutor(4) as threads, listening(store, "a") as heard:
+                for answer in [threads.submit(store.get, ["missing"]) for _ in range(8)]:
+                    assert answer.result(10) == [None]
+                until(publishing(store, "a", b"told", lambda: b"told" in heard), "it is heard")
+            assert b"" not in heard
+    finally:
+        sys.setswitchinterval(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,6 +77,7 @@ class RedisStore:
         self._password = password or address.password
         self._ca_file = ca_file
         self._client: Any = None
+        self._connecting = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         found = self._run([(key, ("GET", key)) for key in map(self._named, keys)])
@@ -153,9 +155,13 @@ class RedisStore:
         return Unavailable("Redis does not answer", where=str(self._address), found=lines[0][:200], retry_after_s=1.0)
 
     def _connected(self) -> Any:
-        if self._client is None:
-            self._client = self._connect()
-        return self._client
+        """The client of all threads: a second one, made at the same time, would close its connections when it goes."""
+        client = self._client
+        if client is None:
+            made = self._connect()
+            with self._connecting:
+                client = self._client = made if self._client is None else self._client
+        return client
 
     def _connect(self) -> Any:
         address = self._address
