@@ -242,19 +242,6 @@ def test_a_view_that_cannot_be_read_is_said(world: World) -> None:
         assert expected is None or (expected in answer["detail"] and answer["found"] == "string")
 
 
-def test_other_protocols_take_whole_rows(world: World) -> None:
-    """The Open Inference Protocol of the same model knows no entities."""
-    body = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 0]}]}
-    data = json.dumps(body).encode()
-    with Client(world.addresses["own"]) as client:
-        client.send(
-            f"POST /v2/models/flowers/infer HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {world.key}\r\n"
-            f"content-length: {len(data)}\r\n\r\n".encode()
-            + data
-        )
-        assert client.answer().status == 200
-
-
 def test_a_changed_file_is_followed_while_requests_come(world: World) -> None:
     """Another default, another key of the entity: from the next request on, without a restart."""
     path = world.stores.project.root / "features" / "plant.view.yaml"

@@ -226,7 +226,8 @@ def import_made(request: ImportRequest, workdir: Path) -> Imported:
 class World:
     """One project, one data plane on a thread of its own, and two listening doors."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, grpc_port: int = 0) -> None:
+        """`grpc_port`: where it listens for gRPC, too; 0: nowhere."""
         (folder / "kaname.yaml").write_text(SETTINGS)
         self.clock = ManualClock()
         self.stores = Stores(load_valid(folder, os.environ), self.clock)
@@ -243,7 +244,7 @@ class World:
         self.key = stores.keys.create("all", ("admin",), who="test")[1]
         self.reader = stores.keys.create("reader", ("read",), who="test")[1]
         self.poor = stores.keys.create("poor", ("predict:flowers",), who="test", rate_rows_per_s=0.001, burst_rows=2)[1]
-        self.plane = DataPlane(stores)
+        self.plane = DataPlane(stores, grpc_port=grpc_port)
         self.plane._ids = lambda: REQUEST_ID
         self.plane.gate.fallback._ids = lambda: REQUEST_ID  # type: ignore[attr-defined]  # a ProblemEndpoint
         self.addresses: dict[str, tuple[str, int]] = {}

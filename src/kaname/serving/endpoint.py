@@ -90,8 +90,6 @@ class PassingTerms(Terms):
 class PredictEndpoint:
     """Both doors enter here."""
 
-    lasting = True
-
     def __init__(
         self,
         *,
@@ -106,7 +104,9 @@ class PredictEndpoint:
         timeout_ms: int,
         max_body_bytes: int,
         deferral: Deferral | None = None,
+        lasting: bool = True,
     ) -> None:
+        self.lasting = lasting
         self._target = Target(model=info.model, model_id=info.model_id, version=info.version, version_id=info.id)
         self._instance = instance
         self._refused = refused

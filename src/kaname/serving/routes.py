@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from kaname.call import Observer, Principal
 from kaname.clock import Clock
-from kaname.errors import KanameError
+from kaname.errors import KanameError, Unavailable
 from kaname.ids import IdSource
 from kaname.inference.cache.step import ResultCache
 from kaname.inference.residency import Residency
@@ -29,9 +30,11 @@ from kaname.serving.tfs import codec as tfs
 from kaname.serving.tfs.codec import VERBS, TfsCodec, Verb
 from kaname.serving.traced import Tracing
 from kaname.serving.views.assemble import Assembly
-from kaname.serving.views.codec import ViewCodec, unexplained
+from kaname.serving.views.codec import ViewCodec, ViewlessCodec, unexplained
+from kaname.serving.views.oip import ViewOipCodec
 from kaname.serving.views.opened import Assemblies
 from kaname.serving.views.reads import reads_of
+from kaname.serving.views.tfs import ViewTfsCodec
 from kaname.settings import ModelConfig, Settings
 from kaname.telemetry.metrics import Metrics
 
@@ -46,18 +49,21 @@ EXPLAIN = b"explain=features"
 
 
 class Form(NamedTuple):
-    """One protocol: how it refuses, and its codec of a version with the most rows of a request."""
+    """One protocol: how it refuses, its codec of a version with the most rows of a request, and what reads entities
+    with that codec (None: nothing does)."""
 
     word: Refusal
     codec: Callable[[VersionInfo, int], Codec]
+    viewed: Callable[[Any, Assembly], Codec] | None = None
 
 
-JSON = Form(refusal, lambda info, most: JsonCodec(info.signature, info.model, info.version, most))
-OIP = Form(oip_refusal, lambda info, most: OipCodec(info.signature, info.model, info.version, most))
+JSON = Form(refusal, lambda info, most: JsonCodec(info.signature, info.model, info.version, most), ViewCodec)
+EXPLAINED = JSON._replace(viewed=partial(ViewCodec, explain=True))
+OIP = Form(oip_refusal, lambda info, most: OipCodec(info.signature, info.model, info.version, most), ViewOipCodec)
 
 
 def _verb(verb: Verb) -> Form:
-    return Form(tfs.refusal, lambda info, most: TfsCodec(info.signature, info.model, verb, most))
+    return Form(tfs.refusal, lambda info, most: TfsCodec(info.signature, info.model, verb, most), ViewTfsCodec)
 
 
 TFS: dict[str, Form] = {verb: _verb(verb) for verb in VERBS}
@@ -125,11 +131,12 @@ class Router:
     def _find(
         self, path: str, who: PrincipalOf | None, later: Deferral | None, *, explain: bool = False
     ) -> Endpoint | None:
+        json = EXPLAINED if explain else JSON
         match path.split("/"):
             case ["", "api", "v1", "models", ref, "predict"]:
-                return self._endpoint(path, ref, None, JSON, who, deferral=later, explain=explain)
+                return self._endpoint(path, ref, None, json, who, deferral=later)
             case ["", "api", "v1", "models", ref, "versions", version, "predict"]:
-                return self._endpoint(path, ref, version, JSON, who, deferral=later, explain=explain)
+                return self._endpoint(path, ref, version, json, who, deferral=later)
             case ["", "api", "v1", "views", name, "read"] if self._reads is not None:
                 return self._reads.endpoint(name, who or self._facts.principal_of, explained=explain)
             case ["", "v2", "models", ref, "infer"]:
@@ -184,19 +191,16 @@ class Router:
         streamed: bool = False,
         deferral: Deferral | None = None,
         grpc: bool = False,
-        explain: bool = False,
     ) -> Endpoint:
         """`labelled`: `version` is not a version's name but a label for one. `deferral`: for callers over HTTP, to whom
-        202 says something. `grpc`: `url` is a method. `explain`: the answer lists the features that were used."""
+        202 says something. `grpc`: `url` is a method."""
         facts = self._facts
         from_outside = principal_of is None and not streamed  # streams are traced as a whole, where they come in
         tracing = facts.tracing if from_outside else None
         principal_of = principal_of or facts.principal_of
         try:
             info = facts.labelled(ref, version) if labelled and version else facts.version(ref, version)
-            assembly = facts.assemblies.of(info, facts.config_of(info).view) if form is JSON else None
-            if explain and assembly is None:
-                raise unexplained(info.model)
+            assembly, unread = self._assembly(info, form)
         except KanameError as error:
             name = facts.name_of(ref)
             refusing = RefusingEndpoint(error, name, form.word, principal_of, facts.ids, facts.door_meters.count)
@@ -204,8 +208,10 @@ class Router:
                 return refusing
             return tracing.endpoint(tracing.place(url, name, version, grpc=grpc), refusing, refusing)
         codec = form.codec(info, facts.settings.inference.max_rows)
-        if assembly is not None:
-            codec = ViewCodec(codec, assembly, explain=explain)
+        if unread is not None:
+            codec = ViewlessCodec(codec, unread)
+        elif assembly is not None and form.viewed is not None:
+            codec = form.viewed(codec, assembly)
         if facts.cache_of(info) is not None:
             codec = MarkingCodec(codec)
         config, path = facts.config_of(info), self._path(info, assembly)
@@ -231,12 +237,28 @@ class Router:
                 timeout_ms=config.timeout_ms,
                 max_body_bytes=facts.settings.server.max_body_bytes,
                 deferral=deferral,
+                lasting=unread is None,
             )
 
         if tracing is None:
             return endpoint(path)
         place = tracing.place(url, info.model, info.version, grpc=grpc)
         return tracing.endpoint(place, endpoint(path), endpoint(tracing.path(path)))
+
+    def _assembly(self, info: VersionInfo, form: Form) -> tuple[Assembly | None, KanameError | None]:
+        """What reads the features of a version for requests of this form, or why nothing does that should. Raises that
+        where the form is this server's own."""
+        own = form is JSON or form is EXPLAINED
+        try:
+            view = self._facts.config_of(info).view if form.viewed is not None else ""
+            assembly = self._facts.assemblies.of(info, view)
+        except Unavailable as error:
+            if own:
+                raise
+            return None, error
+        if form is EXPLAINED and assembly is None:
+            raise unexplained(info.model)
+        return assembly, None
 
     def _path(self, info: VersionInfo, assembly: Assembly | None) -> Path:
         """What observes the calls of a version, and the steps they take; shared by its URLs."""

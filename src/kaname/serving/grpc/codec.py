@@ -17,7 +17,7 @@ from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body, Reply
 from kaname.serving.grpc.contents import ContentsDecoder, fill_typed, given, parameters_of
 from kaname.serving.grpc.status import refusal
-from kaname.serving.oip.asked import Asked, Reader
+from kaname.serving.oip.asked import ROWS, Asked, Reader
 from kaname.serving.oip.binary import Blobs
 from kaname.serving.oip.cells import check_for
 from kaname.serving.oip.encode import top_classes
@@ -35,7 +35,7 @@ _FORMATS = {
 }  # fmt: skip
 _ID, _RAW = b"\x1a", b"\x32"
 """Tags of the fields `id` and `raw_output_contents` of an answer."""
-_NO_BLOBS = memoryview(b"")
+NO_BLOBS = Blobs(memoryview(b""))
 
 
 class Asking(Reply, Protocol):
@@ -54,6 +54,9 @@ class Form:
         self.id = id
         self.asked = asked
         self.typed = typed
+
+    def __str__(self) -> str:
+        return ROWS
 
 
 def limit(call: Call, deadline_ns: int) -> None:
@@ -98,7 +101,7 @@ class GrpcCodec:
     """The gRPC form of the Open Inference Protocol, for one version. `max_rows` bounds the rows of one request."""
 
     def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
-        self._decoder = ContentsDecoder(signature, max_rows)
+        self.decoder = ContentsDecoder(signature, max_rows)
         self._reader = Reader(signature)
         self._signature = signature
         self._specs = signature.outputs
@@ -106,19 +109,23 @@ class GrpcCodec:
         self._version = version
         self._usual = Usual.of(signature)
         self._check = check_for(signature.features)
-        self._plain = Form("", self._reader.plain, False)
+        self.plain = Form("", self._reader.plain, False)
         self._heads: dict[Any, bytes] = {}
 
     def accepts(self, content_type: bytes) -> bool:
         return True
 
     def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
-        asking = cast("Asking", call.reply)
-        request = asking.request
-        limit(call, asking.deadline_ns)
-        self._note(call, request)
+        request = self.begin(call)
         if self._usual is None or not self._fill_usual(call, request, self._usual):
-            self._decoder.fill(call, given(request), Blobs(_NO_BLOBS))
+            self.decoder.fill(call, given(request), NO_BLOBS)
+
+    def begin(self, call: Call) -> Message:
+        """The request of a call, all but its inputs noted in the call."""
+        asking = cast("Asking", call.reply)
+        limit(call, asking.deadline_ns)
+        self._note(call, asking.request)
+        return asking.request
 
     def _fill_usual(self, call: Call, request: Message, usual: Usual) -> bool:
         """Set the input when it is one row of finite numbers in raw form; else False."""
@@ -151,7 +158,7 @@ class GrpcCodec:
     def answer(self, call: Call, answer: Answer, latency_ns: int) -> tuple[bytes, bytes]:
         form = call.form
         if form is None:
-            form = self._plain
+            form = self.plain
         assert isinstance(form, Form)
         tensors = self._wanted(answer, form.asked)
         if form.typed and not any(tensor.dtype == "float16" for tensor in tensors):

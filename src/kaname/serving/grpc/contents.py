@@ -14,8 +14,7 @@ from kaname.serving.oip.binary import Blobs
 from kaname.serving.oip.decode import Decoder
 from kaname.serving.oip.messages import InferInput
 from kaname.serving.oip.values import product, shown
-from kaname.signature import Feature
-from kaname.tensors import NUMPY_OF, Tensor, TensorSpec
+from kaname.tensors import NUMPY_OF, Tensor
 
 
 class GivenInput(InferInput, kw_only=True):
@@ -28,9 +27,7 @@ class GivenInput(InferInput, kw_only=True):
 class ContentsDecoder(Decoder):
     """Reads the inputs of gRPC requests for one signature: as `Decoder`, but for where the data is."""
 
-    def _data(
-        self, one: InferInput, spec: TensorSpec, feature: Feature | None, where: str, blobs: Blobs
-    ) -> list[Any] | Tensor:
+    def data(self, one: InferInput, where: str, blobs: Blobs, *, nullable: bool) -> list[Any] | Tensor:
         assert isinstance(one, GivenInput)
         if one.raw is not None:
             place = where.replace("inputs", "raw_input_contents")

@@ -18,6 +18,7 @@ from kaname.serving.grpc.rpc import Access, Method, Rpcs
 from kaname.serving.grpc.status import refusal
 from kaname.serving.grpc.stream import Stream
 from kaname.serving.grpc.ticket import Asked
+from kaname.serving.grpc.viewed import ViewGrpcCodec
 from kaname.serving.oip import describe
 from kaname.serving.oip.types import EXTENSIONS, Catalog
 from kaname.serving.routes import Form
@@ -30,7 +31,7 @@ def _codec(info: VersionInfo, max_rows: int) -> GrpcCodec:
     return GrpcCodec(info.signature, info.model, info.version, max_rows)
 
 
-FORM = Form(refusal, _codec)
+FORM = Form(refusal, _codec, ViewGrpcCodec)
 
 
 def asked(request: Message, instance: str) -> Asked:

@@ -31,8 +31,7 @@ from kaname.serving.oip.types import Catalog
 from kaname.serving.routes import Form
 from kaname.serving.tfs import describe
 from kaname.serving.tfs.codec import TfsCodec, Verb
-from kaname.signature import Feature
-from kaname.tensors import Tensor, TensorSpec
+from kaname.tensors import Tensor
 
 SERVICE = "tensorflow.serving.PredictionService"
 SIGNATURES = ("", describe.SIGNATURE)
@@ -51,9 +50,7 @@ class ProtoInput(InferInput, kw_only=True):
 class ProtoDecoder(Decoder):
     """Reads TensorProtos for one signature: as `Decoder`, but for where the data is."""
 
-    def _data(
-        self, one: InferInput, spec: TensorSpec, feature: Feature | None, where: str, blobs: Blobs
-    ) -> list[Any] | Tensor:
+    def data(self, one: InferInput, where: str, blobs: Blobs, *, nullable: bool) -> list[Any] | Tensor:
         assert isinstance(one, ProtoInput)
         return tensors.tensor(one.proto, one.datatype, tuple(one.shape), where)
 

@@ -13,6 +13,8 @@ from kaname.signature import Signature
 
 REMEMBERED = 256
 NOT_CLASSES = frozenset({"BYTES", "BOOL"})
+ROWS = "rows"
+"""What errors call the rows of a request, whose columns are its inputs."""
 STATEFUL = ("sequence_id", "sequence_start", "sequence_end")
 
 
@@ -41,6 +43,9 @@ class Form:
         self.id = id
         self.asked = asked
         self.encoding = encoding
+
+    def __str__(self) -> str:
+        return ROWS
 
 
 class Reader:

@@ -12,6 +12,7 @@ from kaname.tensors import Tensor, decode_binary
 
 LENGTH_HEADER = b"inference-header-content-length"
 _WHERE = "inference-header-content-length"
+_NOTHING = memoryview(b"")
 
 
 def split(body: Body, length: bytes) -> tuple[memoryview, memoryview]:
@@ -26,6 +27,15 @@ def split(body: Body, length: bytes) -> tuple[memoryview, memoryview]:
         )
     view = memoryview(body)
     return view[:size], view[size:]
+
+
+def parts(body: Body, headers: dict[bytes, bytes]) -> tuple[Body, Blobs]:
+    """JSON and binary part of a body with these headers."""
+    length = headers.get(LENGTH_HEADER)
+    if length is None:
+        return body, Blobs(_NOTHING)
+    json, rest = split(body, length)
+    return json, Blobs(rest)
 
 
 class Blobs:

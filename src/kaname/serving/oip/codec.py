@@ -19,7 +19,7 @@ from kaname.serving.exchange import Body
 from kaname.serving.json_input import explain
 from kaname.serving.json_rows import per_signature
 from kaname.serving.oip.asked import Form, Reader, encoding_of
-from kaname.serving.oip.binary import LENGTH_HEADER, Blobs, split
+from kaname.serving.oip.binary import LENGTH_HEADER, parts
 from kaname.serving.oip.cells import check_for
 from kaname.serving.oip.decode import Decoder
 from kaname.serving.oip.encode import Encoder, compressed, worth_compressing
@@ -33,16 +33,16 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _JSON_HEAD = b"content-type: application/json\r\nx-request-id: %b\r\n"
 _BINARY_HEAD = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\nx-request-id: %b\r\n"
 _ENCODING_HEAD = b"content-encoding: %b\r\nvary: accept-encoding\r\n"
-_NO_BLOBS = memoryview(b"")
 
 
 class OipCodec:
     """The Open Inference Protocol's view of one version. `max_rows` bounds the rows of one request."""
 
     def __init__(self, signature: Signature, model: str, version: str, max_rows: int) -> None:
-        self._decoder = Decoder(signature, max_rows)
+        self.decoder = Decoder(signature, max_rows)
         self._encoder = Encoder(signature, model, version)
         self._reader = Reader(signature)
+        self.plain = Form(None, self._reader.plain, b"")
         self._max_rows = max_rows
         # Rows of numbers are handed on as rows: many calls' become one array at once.
         self._layout = "matrix" if signature.plain_matrix else signature.layout
@@ -67,16 +67,21 @@ class OipCodec:
             except _UNREADABLE:
                 pass
             else:
-                self._note(call, request, headers)
+                self.note(call, request, headers)
                 if self._fill_usual(call, request.inputs):
                     return
-        json, blobs = (body, _NO_BLOBS) if length is None else split(body, length)
+        json, blobs = parts(body, headers)
+        decoded = self.read(json)
+        self.note(call, decoded, headers)
+        self.decoder.fill(call, decoded.inputs, blobs)
+
+    def read(self, json: Body) -> InferRequest:
+        """The JSON of any request. Raises InvalidInput."""
         try:
             decoded: InferRequest = self._decode(json)
         except _UNREADABLE as error:
             raise explain(error) from None
-        self._note(call, decoded, headers)
-        self._decoder.fill(call, decoded.inputs, Blobs(blobs))
+        return decoded
 
     def _fill_usual(self, call: Call, inputs: tuple[Any, ...]) -> bool:
         """Set the input; False when shapes and data do not fit (the general way then says what is wrong)."""
@@ -114,7 +119,7 @@ class OipCodec:
         call.rows = rows
         return True
 
-    def _note(self, call: Call, request: Any, headers: HeaderMap) -> None:
+    def note(self, call: Call, request: Any, headers: HeaderMap) -> None:
         """Keep in `call.form` how the answer should look; None: all outputs as plain JSON, without an id."""
         parameters, outputs = request.parameters, request.outputs
         asked = self._reader.plain
@@ -141,7 +146,7 @@ class OipCodec:
             body = self._encoder.row(call, answer, None) if call.rows == 1 else None
             if body is not None:
                 return _JSON_HEAD % call.request_id.encode(), body
-            form = Form(None, self._reader.plain, b"")
+            form = self.plain
         assert isinstance(form, Form)
         body = self._encoder.row(call, answer, form.id) if call.rows == 1 and form.asked.plain else None
         blobs: list[bytes] = []

@@ -94,7 +94,7 @@ class Decoder:
         return rows if batched else 1
 
     def _values(self, one: InferInput, position: int, where: str, blobs: Blobs) -> list[Any] | Tensor:
-        """The data of one input: a flat list when it came as JSON, else a tensor."""
+        """The data of one of the model's inputs."""
         spec = self._signature.inputs[position]
         feature = self._signature.features[position] if self._layout == "columns" else None
         named = feature is not None and feature.categories is not None and one.datatype == "BYTES"
@@ -103,21 +103,20 @@ class Decoder:
             message = "wrong datatype" if known else "no such datatype"
             raise InvalidInput(message, where=f"{where}.datatype", found=one.datatype[:40], expected=spec.datatype)
         refuse_shared(one.parameters, f"{where}.parameters")
-        values = self._data(one, spec, feature, where, blobs)
+        values = self.data(one, where, blobs, nullable=self._nullable(spec, feature))
         if not named:
             return values
         assert feature is not None
         return codes_of(values if isinstance(values, list) else values.reshape(-1).tolist(), feature)
 
-    def _data(
-        self, one: InferInput, spec: TensorSpec, feature: Feature | None, where: str, blobs: Blobs
-    ) -> list[Any] | Tensor:
+    def data(self, one: InferInput, where: str, blobs: Blobs, *, nullable: bool) -> list[Any] | Tensor:
+        """The data of any input of a known datatype: a flat list when it came as JSON, else a tensor."""
         size = (one.parameters or {}).get(SIZE)
         data = bytes(memoryview(one.data)[:8])
         if size is None:
             if not data:
                 raise InvalidInput("no data", where=where, found="neither", expected=f'"data" or "{SIZE}"')
-            return flat_values(one.data, one.datatype, self._nullable(spec, feature), one.shape, f"{where}.data")
+            return flat_values(one.data, one.datatype, nullable, one.shape, f"{where}.data")
         if data:
             raise InvalidInput("data twice", where=where, found=f'"data" and "{SIZE}"', expected="one of them")
         piece = blobs.take(size, f"{where}.parameters.{SIZE}")

@@ -25,7 +25,9 @@ class TfsCodec:
     """One verb for one version. `max_rows` bounds the rows of one request."""
 
     def __init__(self, signature: Signature, model: str, verb: Verb, max_rows: int) -> None:
-        self._cannot: InvalidInput | None = None
+        self.verb = verb
+        self.cannot: InvalidInput | None = None
+        """Why the model has no answer to this verb."""
         if verb == "predict":
             predictions = Predictions(signature)
             self._fill = predict_body(signature, max_rows).fill
@@ -36,7 +38,7 @@ class TfsCodec:
         write = classes(signature) if verb == "classify" else values(signature)
         if write is None:
             found = "no class labels" if verb == "classify" else f"a model of kind {signature.task}"
-            self._cannot = InvalidInput(f"this model cannot {verb}", where=model, found=found, expected=":predict")
+            self.cannot = InvalidInput(f"this model cannot {verb}", where=model, found=found, expected=":predict")
         else:
             self._write = self._write_columns = write
 
@@ -45,8 +47,8 @@ class TfsCodec:
         return kind in _TYPES or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
     def fill(self, call: Call, body: Body, _: HeaderMap) -> None:
-        if self._cannot is not None:
-            raise self._cannot
+        if self.cannot is not None:
+            raise self.cannot
         self._fill(call, body)
 
     def answer(self, call: Call, answer: Answer, _: int) -> tuple[bytes, bytes]:

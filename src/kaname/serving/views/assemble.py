@@ -17,9 +17,10 @@ from kaname.features.views.plan import Found, Pick, Plan
 from kaname.features.views.reading import StoredView, ask, find, find_one
 from kaname.features.views.types import View
 from kaname.serving.exchange import Body
-from kaname.serving.json_rows import ONE, place
+from kaname.serving.json_rows import place
 from kaname.serving.views.entities import keys_of
-from kaname.serving.views.input import ViewInput, Wanted
+from kaname.serving.views.input import Given, ViewInput, Wanted
+from kaname.serving.views.named import Named
 from kaname.serving.views.rows import Rows, rows_of
 from kaname.signature import Signature
 
@@ -49,7 +50,9 @@ class Assembly:
 
     def _compile(self, view: View) -> None:
         rows = rows_of(self._signature, view)
-        self._input = ViewInput(view, rows, self._max_rows, self._plain)
+        self._given = Given(rows)
+        self._input = ViewInput(view, self._given, self._max_rows, self._plain)
+        self._named: Named | None = None
         self._rows: Rows = rows
         self._view = view
         self._picked: Plan | None = None
@@ -60,6 +63,14 @@ class Assembly:
         if self._stored.view is not self._view:
             self._compile(self._stored.view)
         self._input.fill(call, body)
+
+    def named(self) -> Named:
+        """What reads rows in which keys and values stand side by side."""
+        if self._stored.view is not self._view:
+            self._compile(self._stored.view)
+        if self._named is None:
+            self._named = Named(self._view, self._rows, self._given, self._max_rows)
+        return self._named
 
     def step(self, then: Step) -> Step:
         """The step in front of `then`."""
@@ -72,7 +83,7 @@ class Assembly:
                 return
             plan = self._part.plan()
             now_us = time_ns() // 1000
-            keys = keys_of(plan, wanted.entities, many=call.form is not ONE)
+            keys = keys_of(plan, wanted.entities, wanted.said)
             if not plan.direct:
                 found = ask(plan, keys, now_us, self._patience_s(call), partial(again, call, wanted, plan, now_us))
                 if found is None:

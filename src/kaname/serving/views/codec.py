@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 class ViewCodec:
     """A codec that reads entities, too; with `explain` its answers list the features that were used."""
 
-    def __init__(self, codec: Codec, assembly: Assembly, *, explain: bool) -> None:
+    def __init__(self, codec: Codec, assembly: Assembly, *, explain: bool = False) -> None:
         self._codec = codec
         self.accepts = codec.accepts
         self.refuse = codec.refuse
@@ -42,6 +42,23 @@ class ViewCodec:
         used: list[dict[str, Used]] = call.wanted.used
         said: Any = used[0] if call.form is ONE else used
         return head, body[:-1] + b',"features":' + _encode(said) + b"}"
+
+
+class ViewlessCodec:
+    """In the place of a codec that reads entities, while the view cannot be read: whole rows are answered."""
+
+    def __init__(self, codec: Codec, error: KanameError) -> None:
+        self.accepts = codec.accepts
+        self.refuse = codec.refuse
+        self.answer = codec.answer
+        self._fill = codec.fill
+        self._error = error
+
+    def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
+        try:
+            self._fill(call, body, headers)
+        except InvalidInput:  # keys of an entity, perhaps: nobody knows them
+            raise self._error from None
 
 
 def unexplained(model: str) -> KanameError:

@@ -13,6 +13,8 @@ from kaname.features.views.types import View
 
 _PLAIN = ("string", "bool", "int32", "int64", "float32", "float64")
 """Types whose values JSON has as they are."""
+ENTITY, ENTITIES = "entity", "entities"
+"""What JSON bodies call one entity, and several."""
 
 
 class Entities:
@@ -36,14 +38,15 @@ class Entities:
         return said
 
 
-def keys_of(plan: Plan, entities: Sequence[dict[str, Any]], *, many: bool) -> list[Keys]:
-    """The keys of each entity. Raises InvalidInput whose `where` begins with `entity`, or `entities[i]` of `many`."""
+def keys_of(plan: Plan, entities: Sequence[dict[str, Any]], said: str) -> list[Keys]:
+    """The keys of each entity. Raises InvalidInput whose `where` begins with `entity`, or with `SAID[i]` where `said`
+    is another name: that of a list in the request."""
     keys: list[Keys] = []
     for i, entity in enumerate(entities):
         try:
             keys.append(plan.keys(entity))
         except InvalidInput as error:
-            if many:
-                error.where = str(error.where).replace("entity", f"entities[{i}]", 1)
+            if said is not ENTITY:
+                error.where = str(error.where).replace(ENTITY, f"{said}[{i}]", 1)
             raise
     return keys

@@ -21,39 +21,61 @@ from kaname.features.views.types import View
 from kaname.serving.exchange import Body
 from kaname.serving.json_input import MANY, explain
 from kaname.serving.json_rows import ONE
-from kaname.serving.views.entities import Entities
+from kaname.serving.views.entities import ENTITIES, ENTITY, Entities
 from kaname.serving.views.rows import Rows
 
 UNSET = msgspec.UNSET
 UNSET_TYPE: Any = msgspec.UnsetType
-ENTITY = b'"entit'
+MENTIONED = b'"entit'
 
 
 class Wanted:
     """What a request wants of a view: an entity per row, and what stands in the place of its columns."""
 
-    __slots__ = ("entities", "given", "used")
+    __slots__ = ("entities", "given", "said", "used")
 
-    def __init__(self, entities: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]] | None) -> None:
+    def __init__(self, entities: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]] | None, said: str) -> None:
+        """`said`: what the request calls its entities (see `entities.keys_of`)."""
         self.entities = entities
         self.given = given
+        self.said = said
         self.used: list[dict[str, Used]] | None = None
         """A list, to which the step adds a mapping per row, where the answer is to list what was used."""
 
 
-class ViewInput:
-    """Decodes bodies for one view and one model."""
+class Given:
+    """The values that requests may give for one row, by name."""
 
-    def __init__(self, view: View, rows: Rows, max_rows: int, plain: Callable[[Call, Body], None]) -> None:
-        """`plain` fills a call from a body that names no entity."""
-        self._max_rows = max_rows
-        self._plain = plain
+    def __init__(self, rows: Rows) -> None:
         self._names = tuple(rows.given)
         fields = [
             (f"f{i}", of | UNSET_TYPE, msgspec.field(name=name, default=UNSET))
             for i, (name, of) in enumerate(rows.given.items())
         ]
-        features = msgspec.defstruct("Given", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+        self.type = msgspec.defstruct("Given", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+    def values(self, said: Any) -> dict[str, Any]:
+        """What a `type` holds."""
+        values = msgspec.structs.astuple(said)
+        return {name: value for name, value in zip(self._names, values, strict=True) if value is not UNSET}
+
+
+def check_rows(count: int, most: int, where: str) -> None:
+    """Raises InvalidInput, or TooLarge for too many rows."""
+    if not 0 < count <= most:
+        kind = TooLarge if count else InvalidInput
+        raise kind("number of rows", where=where, found=str(count), expected=f"1 to {most}")
+
+
+class ViewInput:
+    """Decodes bodies for one view and one model."""
+
+    def __init__(self, view: View, given: Given, max_rows: int, plain: Callable[[Call, Body], None]) -> None:
+        """`plain` fills a call from a body that names no entity."""
+        self._max_rows = max_rows
+        self._plain = plain
+        self._given = given.values
+        features = given.type
         entity = dict[str, Any]
         self._decode: Callable[[Body], Any] = msgspec.json.Decoder(
             msgspec.defstruct(
@@ -72,7 +94,7 @@ class ViewInput:
     def fill(self, call: Call, body: Body) -> None:
         """Set the call's rows, its form and what it wants of the view. Raises InvalidInput, TooLarge."""
         call.wanted = None
-        if ENTITY not in bytes(body):
+        if MENTIONED not in bytes(body):
             self._plain(call, body)
             return
         try:
@@ -86,7 +108,7 @@ class ViewInput:
         if entities is UNSET and given is UNSET:
             call.form, call.rows = ONE, 1
             one = None if said.features is UNSET else [self._given(said.features)]
-            call.wanted = Wanted([self._entity({} if said.entity is UNSET else said.entity, "entity")], one)
+            call.wanted = Wanted([self._entity({} if said.entity is UNSET else said.entity, ENTITY)], one, ENTITY)
             return
         self._fill_many(call, said)
 
@@ -95,10 +117,7 @@ class ViewInput:
             raise InvalidInput("both given", where="body", found="features for one row, and several rows")
         many = said.entities if said.entities is not UNSET else said.instances
         count = len(many)
-        if not 0 < count <= self._max_rows:
-            kind = TooLarge if count else InvalidInput
-            where = "entities" if said.entities is not UNSET else MANY
-            raise kind("number of rows", where=where, found=str(count), expected=f"1 to {self._max_rows}")
+        check_rows(count, self._max_rows, ENTITIES if said.entities is not UNSET else MANY)
         if said.instances is not UNSET and len(said.instances) != count:
             found = f"{len(said.instances)} instances for {count} entities"
             raise InvalidInput("as many instances as entities", where=MANY, found=found)
@@ -106,8 +125,5 @@ class ViewInput:
         own = [{}] * count if said.entities is UNSET else said.entities
         call.form, call.rows = MANY, count
         given = None if said.instances is UNSET else [self._given(each) for each in said.instances]
-        call.wanted = Wanted([self._entity({**shared, **each}, f"entities[{i}]") for i, each in enumerate(own)], given)
-
-    def _given(self, said: Any) -> dict[str, Any]:
-        values = msgspec.structs.astuple(said)
-        return {name: value for name, value in zip(self._names, values, strict=True) if value is not UNSET}
+        entities = [self._entity({**shared, **each}, f"{ENTITIES}[{i}]") for i, each in enumerate(own)]
+        call.wanted = Wanted(entities, given, ENTITIES)

@@ -26,7 +26,7 @@ from kaname.serving.endpoint import PrincipalOf, inflate, request_id
 from kaname.serving.exchange import Body, Endpoint, Head, Reply
 from kaname.serving.json_codec import refusal
 from kaname.serving.json_input import explain
-from kaname.serving.views.entities import Entities, keys_of
+from kaname.serving.views.entities import ENTITIES, ENTITY, Entities, keys_of
 from kaname.serving.views.opened import Views
 from kaname.settings import Settings
 from kaname.telemetry.metrics import Counter, Metrics
@@ -164,7 +164,7 @@ class ReadEndpoint:
         one = asked.entity
         entities = self._many(asked.entities) if one is msgspec.UNSET else [self._entity(one, "entity")]
         now_us = self._reads.clock.time_ns() // 1000
-        keys = keys_of(plan, entities, many=one is msgspec.UNSET)
+        keys = keys_of(plan, entities, ENTITIES if one is msgspec.UNSET else ENTITY)
 
         def made(found: list[Found]) -> bytes:
             rows: list[Any] = plan.rows(entities, found, now_us)
