@@ -24,6 +24,7 @@ from kaname.call import Principal
 from kaname.errors import KanameError, MissingDependency
 from kaname.features import api as features_api
 from kaname.features import streams as feature_streams
+from kaname.features import views_api
 from kaname.following import Following
 from kaname.models import api as models_api
 from kaname.predictions import api as predictions_api
@@ -159,7 +160,7 @@ class DataPlane:
             remote=self._shared,
             certificates=self._certificates,
             tracing=tracing_of(self._exports, self._clock, self.gate, self._grpc_port),
-            views=Views(self._stores.features.view),
+            views=Views(self._stores.features.view, self._clock),
         )
         self._stores.readers.serve(self._loop, self._metrics)
         deferred = self._stores.project.data / "deferred"
@@ -330,6 +331,7 @@ class DataPlane:
             *batch_api.resources(stores.jobs, stores.models),
             *features_api.resources(stores.features),
             *feature_streams.resources(),
+            *views_api.resources(stores.features),
             *nodes_api.resources(stores.nodes),
             *([] if stores.sql_log is None else sql_log_api.resources(stores.sql_log)),
             *residency_api.resources(lambda: ask_accounts(self._accounts, self._live_slots())),

@@ -67,7 +67,7 @@ from kaname.storage.sql.database import Database
 
 if TYPE_CHECKING:
     from kaname.features.schemas import Schemas
-    from kaname.features.views.types import View
+    from kaname.features.views.loading import Declared
 
 
 class Stores:
@@ -233,10 +233,10 @@ class Stores:
 
         return load(self.project.root, Files(self.project.root).text)
 
-    def _views(self, schemas: Schemas) -> dict[str, View]:
-        from kaname.features.views.loading import load  # with numpy and a compiler of expressions
+    def _views(self, schemas: Schemas) -> Declared:
+        from kaname.features.views.loading import examine  # with numpy and a compiler of expressions
 
-        return load(self.project.root, schemas, Files(self.project.root).examined)
+        return examine(self.project.root, schemas, Files(self.project.root).examined)
 
     def _is_quick(self, store: StoreName) -> bool:
         """Whether reads of a store take microseconds."""

@@ -22,6 +22,7 @@ define schema by_user for order on cells("main") {
   table "by_user", row suffix("\\0"){user_id}:at, family "f", value pack[]
 };
 """
+VIEW = "name: orders\nentity: [user_id]\nreads: [{relation: order, latest: at, features: {total: {default: 0}}}]"
 T = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -30,6 +31,7 @@ def project(project: Path) -> Path:
     """The project with a relation."""
     (project / "features").mkdir(exist_ok=True)
     (project / "features" / "order.schema").write_text(SCHEMA)
+    (project / "features" / "orders.view.yaml").write_text(VIEW)
     return project
 
 
@@ -60,6 +62,13 @@ def test_an_application_writes_and_another_reads(serve: Serve) -> None:
                     refused()
             with pytest.raises(InvalidInput, match="query:1:8: no such attribute"):
                 next(features.rows("SELECT itm FROM order"))
+            [view] = features.views()
+            assert view == features.view("orders")
+            assert (view.entity[0].name, view.reads[0].features[0].default) == ("user_id", "0")
+            assert features.read("orders", [{"user_id": "u9"}, {"user_id": "eve"}]) == [
+                {"total": 7499.75},
+                {"total": 0},
+            ]
         with Client(server.url, keys["read:user"]) as other:
             assert other.features.relations() == []
             with pytest.raises(Forbidden, match="read:order"):

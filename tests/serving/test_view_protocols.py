@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kaname.protobuf.messages import Message, kind
+from tests.processes import until
 from tests.servers import free_port
 from tests.serving.test_views import AT, ROWS, SCHEMAS, VIEWS
 from tests.serving.world import Client, World
@@ -183,7 +184,8 @@ def plain(world: Served, keys: Columns, given: Columns) -> list[list[float]]:
         world, "/api/v1/models/flowers/predict", json.dumps(body | ({"instances": instances} if given else {})).encode()
     )
     assert status == 200, answer
-    return np.array([[*one["probabilities"].values()] for one in answer["predictions"]], np.float32).tolist()
+    found = [[*one["probabilities"].values()] for one in answer["predictions"]]
+    return np.array(found, np.float32).tolist()  # type: ignore[no-any-return]  # of two dimensions
 
 
 ASKED: dict[str, tuple[Columns, Columns]] = {
@@ -281,3 +283,21 @@ def test_whole_rows_are_answered_as_ever(world: Served) -> None:
     assert (status, answer["outputs"][0]["data"]) == (200, [6.0])
     status, answer = oip_inputs(world, "house", {**rooms, "name": "plant_id"})
     assert (status, "no such view" in answer["error"]) == (503, True), answer
+
+
+def test_a_view_that_comes_later_is_used(world: Served) -> None:
+    """Without a restart or another change: the next requests have it tried again, now and then."""
+    path = world.stores.project.root / "features" / "nothing.view.yaml"
+    key = {"name": "plant_id", "shape": [1], "datatype": "INT64", "data": [1]}
+    rooms = {"name": "rooms", "shape": [1], "datatype": "INT64", "data": [3]}
+    said = VIEWS["wrong"].replace("wrong", "nothing").replace("tint", "length")
+
+    def asked() -> tuple[int, Any]:
+        world.clock.advance(ms=1500)
+        return oip_inputs(world, "house", key, rooms)
+
+    path.write_text(said.replace("plant_id", "id"))
+    until(lambda: "nothing.view.yaml" in str(asked()[1]), "the fault is told")
+    path.write_text(said)
+    until(lambda: asked()[0] == 200, "the view is opened")
+    assert asked()[1]["outputs"][0]["data"] == [4.5]

@@ -106,6 +106,59 @@ def test_keys_read_only_what_they_may(world: World) -> None:
     assert (status, answer["expected"]) == (403, "read:plant")
 
 
+def look(world: World, path: str, key: str | None = None) -> tuple[int, Any]:
+    """Status and document of what is asked with GET."""
+    head = f"GET /api/v1/views{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key or world.key}\r\n\r\n"
+    with Client(world.addresses["own"]) as client:
+        client.send(head.encode())
+        answer = client.answer()
+        return answer.status, json.loads(answer.body)
+
+
+def test_views_are_listed_and_shown(world: World) -> None:
+    """What each reads and computes, with types, ages and defaults, whether it has been opened or not."""
+    status, answer = look(world, "")
+    assert (status, [view["name"] for view in answer["items"]]) == (200, ["pairs", "plant", "wrong"])
+    status, shown = look(world, "/plant")
+    assert (status, shown) == (200, answer["items"][1])
+    assert shown["entity"] == [{"name": "plant_id", "type": "int64"}, {"name": "place", "type": "string"}]
+    plant, weather = shown["reads"]
+    assert plant["features"][0] == {
+        "name": "length", "type": "float64", "attribute": "length", "max_age_s": None, "required": True,
+        "default": None,
+    }  # fmt: skip
+    defaults = [(one["name"], one["attribute"], one["required"], one["default"]) for one in plant["features"][1:]]
+    assert defaults[:2] == [("width", "width", False, None), ("colour", "tint", False, "red")]
+    assert (weather["relation"], weather["key"], weather["latest"]) == ("weather", {"place": "place"}, "at")
+    assert shown["derived"] == [
+        {"name": "petals", "type": "float64", "computed_by": "length + rain * 2", "inputs": ["length", "rain"]}
+    ]
+    assert look(world, "/nothing")[0] == 404
+    assert look(world, "?limit=1")[1]["next"] == "pairs"
+
+
+def test_a_key_sees_the_views_that_it_may_read(world: World) -> None:
+    """Those of whose relations it may read every one."""
+    _, key = world.stores.keys.create("v", ("read:plant",), who="test")
+    until(lambda: look(world, "", key)[0] == 200, "the key is known")
+    assert [view["name"] for view in look(world, "", key)[1]["items"]] == ["wrong"]
+    status, answer = look(world, "/plant", key)
+    assert (status, answer["expected"]) == (403, "read:weather")
+    assert look(world, "", "none")[0] == 401
+
+
+def test_a_bad_file_is_no_fault_of_who_asks_and_is_used_when_it_is_good(world: World) -> None:
+    """The view cannot be read for a while; all others can."""
+    path = world.stores.project.root / "features" / "bad.view.yaml"
+    path.write_text(VIEWS["wrong"].replace("tint", "taint").replace("wrong", "bad"))
+    for status, answer in (read(world, "bad", {"entity": {"plant_id": 1}}), look(world, "/bad")):
+        assert (status, "features/bad.view.yaml:3" in answer["detail"]) == (503, True), answer
+    assert read(world, "plant", {"entity": ONE})[0] == 200
+    path.write_text(VIEWS["wrong"].replace("wrong", "bad"))
+    assert read(world, "bad", {"entity": {"plant_id": 1}})[1]["features"] == {"area": "blue"}
+    path.unlink()
+
+
 def test_reads_are_counted(world: World) -> None:
     """By view and outcome, with their time."""
     before = world.plane.node.metrics.counter(

@@ -53,8 +53,8 @@ def feature_faults(root: Path) -> list[KanameError]:
     schemas, problems = examine(root, files.text)
     if problems:
         return problems
-    views, problems = examine_views(root, schemas, files.examined)
-    return problems or _unknown_views(root, views)
+    views = examine_views(root, schemas, files.examined)
+    return views.problems or _unknown_views(root, views.views)
 
 
 def _unknown_views(root: Path, views: Container[str]) -> list[KanameError]:

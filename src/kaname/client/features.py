@@ -1,4 +1,4 @@
-"""Rows of relations on a server."""
+"""Rows of relations and views on a server."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ BODY_BYTES = 4 * 1024 * 1024
 """Rows to insert are sent about so many together."""
 
 T = TypeVar("T")
+_VIEWS = "/api/v1/views"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -45,9 +46,65 @@ class QueryResult(msgspec.Struct, frozen=True, kw_only=True):
     changed: int | None = None
 
 
+class ViewKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that says of whom a view is read."""
+
+    name: str
+    type: str
+
+
+class ViewFeature(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that a view reads; `default` stands for one that is missing or older than `max_age_s`, unless the value
+    is `required`."""
+
+    name: str
+    type: str
+    attribute: str
+    max_age_s: float | None
+    required: bool
+    default: Any = None
+
+
+class ViewRead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a view reads of one relation: of the row with the `key`, by the names of the entity's keys, or of the newest
+    one by the time `latest`."""
+
+    relation: str
+    key: dict[str, str]
+    latest: str | None
+    features: tuple[ViewFeature, ...]
+
+
+class ViewColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column that is computed from others."""
+
+    name: str
+    type: str
+    computed_by: str
+    inputs: tuple[str, ...]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A view that the key may read."""
+
+    name: str
+    entity: tuple[ViewKey, ...]
+    reads: tuple[ViewRead, ...]
+    derived: tuple[ViewColumn, ...]
+
+
 class _Relations(msgspec.Struct):
     items: list[Relation]
     next: str | None = None
+
+
+class _Views(msgspec.Struct):
+    items: list[View]
+    next: str | None = None
+
+
+class _Instances(msgspec.Struct):
+    instances: list[Row]
 
 
 class _Changed(msgspec.Struct):
@@ -76,14 +133,30 @@ class Features:
 
     def relations(self) -> list[Relation]:
         """The relations that the key may read, by name."""
-        found: list[Relation] = []
+        return [each for page in self._pages("/api/v1/relations", _Relations) for each in page.items]
+
+    def views(self) -> list[View]:
+        """The views that the key may read, by name."""
+        return [each for page in self._pages(_VIEWS, _Views) for each in page.items]
+
+    def view(self, name: str) -> View:
+        """What a view reads."""
+        found: View = self._decoded(self._ask("GET", f"{_VIEWS}/{quote(name, safe='')}"), View)
+        return found
+
+    def read(self, view: str, entities: Sequence[Values]) -> list[Row]:
+        """The columns of a view for these entities, in their order."""
+        body = _encode({"entities": entities})
+        reply = self._ask("POST", f"{_VIEWS}/{quote(view, safe='')}/read", body)
+        found: _Instances = self._decoded(reply, _Instances)
+        return found.instances
+
+    def _pages(self, path: str, kind: type[Any]) -> Iterator[Any]:
         after: str | None = ""
         while after is not None:
-            path = "/api/v1/relations" + (f"?after={quote(after)}" if after else "")
-            page: _Relations = self._decoded(self._ask("GET", path), _Relations)
-            found += page.items
+            page = self._decoded(self._ask("GET", path + (f"?after={quote(after)}" if after else "")), kind)
+            yield page
             after = page.next
-        return found
 
     def query(self, sql: str, parameters: Sequence[object] | Values | None = None) -> QueryResult:
         """Answer one statement; `parameters` are the values of `?` or of `:name`."""

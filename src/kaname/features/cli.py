@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from kaname.features import rows_cli
+from kaname.features import rows_cli, views_cli
 from kaname.features import training_cli as training
 from kaname.features.opened import Features
 from kaname.features.relayout import cli as relayout
@@ -22,5 +22,6 @@ def commands(open_features: Callable[[], Features], open_relayouts: Callable[[],
     app = typer.Typer(help="What models read: relations, their history, training sets.", no_args_is_help=True)
     relayout.add(app, open_features, open_relayouts)
     rows_cli.add(app, open_features)
+    views_cli.add(app, open_features)
     training.add(app, open_features)
     return app

@@ -59,6 +59,16 @@ def compare(before: Record | None, wanted: Wanted, stored: Stored) -> Verdict:
     return Verdict(after, tuple(_changes(before, after)))
 
 
+def check(verdicts: dict[str, Verdict]) -> None:
+    """Raise the first change that would misread stored rows; it says how many more there are."""
+    refused = [problem for verdict in verdicts.values() for problem in verdict.refused]
+    if refused:
+        first = refused[0]
+        if len(refused) > 1:
+            first.message += f" (and {len(refused) - 1} more: `kaname check` lists them)"
+        raise first
+
+
 def safe_way(relation: str) -> str:
     """How layouts change without misreading anything."""
     return f"`kaname features relayout {relation}`"

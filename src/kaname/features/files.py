@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+SUFFIX = ".view.yaml"
+
 
 def files_of(project: Path) -> list[Path]:
     """The schema files of a project, by name."""
@@ -13,14 +15,17 @@ def files_of(project: Path) -> list[Path]:
 
 def views_of(project: Path) -> list[Path]:
     """The views of a project, by name of the file."""
-    return sorted((project / "features").glob("*.view.yaml"))
+    return sorted((project / "features").glob(f"*{SUFFIX}"))
 
 
 def stamp_of(project: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Differs when a schema file or a view has changed, come or gone; cheap. Empty: there are none."""
+    """Differs when a schema file, a view or a file of `code/` has changed, come or gone; cheap. Empty: there is neither
+    a schema nor a view."""
+    declared = [*files_of(project), *views_of(project)]
+    code = sorted((project / "code").rglob("*.py")) if declared else []
     found = []
-    for path in [*files_of(project), *views_of(project)]:
+    for path in [*declared, *code]:
         with contextlib.suppress(FileNotFoundError):  # gone since it was listed
             stat = path.stat()
-            found.append((path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+            found.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
     return tuple(found)

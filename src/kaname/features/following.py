@@ -13,6 +13,8 @@ LOOK_S = 0.1
 """How often a process looks whether files or stores say something else."""
 QUICK_S, SLOW_S = 1.0, 3.0
 """Longest until every process uses what was published: to embedded stores, and to servers."""
+CLOSE_S = 3.0
+"""How long an end waits for a store."""
 FRESH_NS = 1_000_000_000
 """A write to a server is confirmed by what was read there so long before at most; one to an embedded store by what it
 says behind the write."""
@@ -75,11 +77,16 @@ class Follower:
             self._thread = threading.Thread(target=self._run, name="kaname-features", daemon=True)
             self._thread.start()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is closed."""
+        return self._leave.is_set()
+
     def close(self) -> None:
-        """End. Blocks until a look that is under way is over."""
+        """End. Blocks until a look that is under way is over, or its store has not answered for `CLOSE_S`."""
         self._leave.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         while not self._leave.wait(LOOK_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from kaname.features.sql.query import Answer
     from kaname.features.sql.values import Parameters
     from kaname.features.training.types import How, Summary
+    from kaname.features.views.loading import Declared
+    from kaname.features.views.opened import OpenViews
     from kaname.features.views.readers import Readers
     from kaname.features.views.reading import StoredView
     from kaname.features.views.types import View
@@ -59,7 +62,7 @@ class Features:
         schemas: Callable[[], Schemas],
         open_store: Callable[[StoreName], CellStore],
         clock: Clock,
-        views: Callable[[Schemas], dict[str, View]] = lambda _: {},
+        views: Callable[[Schemas], Declared] | None = None,
         *,
         stamp: Callable[[], object] = lambda: True,
         adopts: bool = True,
@@ -68,11 +71,11 @@ class Features:
         known: Callable[[], list[StoreName]] = list,
         readers: Readers | None = None,
     ) -> None:
-        """`schemas` and `views` read the files and `open_store` opens a store; all raise a KanameError, and are called
-        late. `stamp` differs when the files have changed, and is false when there are none; `adopts`: changed ones
-        are brought into force. `turn`: while it is open no other process of the project changes a record. `is_quick`:
-        whether a read of a store takes microseconds. `known`: stores that the files need not name any more. `readers`:
-        through what views read; None: without caches."""
+        """`schemas` and `views` read the files and `open_store` opens a store; `schemas` and `open_store` raise a
+        KanameError. All are called late. `stamp` differs when the files have changed, and is false when there are none;
+        `adopts`: changed ones are brought into force. `turn`: while it is open no other process of the project changes
+        a record. `is_quick`: whether a read of a store takes microseconds. `known`: stores that the files need not name
+        any more. `readers`: through what views read; None: without caches."""
         self._read = schemas
         self._read_views = views
         self._open_store = open_store
@@ -81,12 +84,14 @@ class Features:
         self._adopts = adopts
         self._turn = turn
         self._known_stores = known
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # held for moments, never while a store is asked
+        self._locks: dict[object, threading.RLock] = {}
+        self._reading, self._changing = threading.Lock(), threading.RLock()  # files again; records
         self._schemas: Schemas | None = None
         self._stamped: object = None
         self._stores: dict[StoreName, CellStore] = {}
         self._relations: dict[str, StoredRelation] = {}
-        self._views: dict[str, StoredView] = {}
+        self._views: OpenViews | None = None
         self._readers = readers
         self._in_force: dict[str, Record] = {}
         self.records = Records(self.store, clock)
@@ -94,7 +99,7 @@ class Features:
         self._is_quick = is_quick
         self._marks = Marks(self.records, clock, lambda store: self._is_quick(store))
         self._follower = Follower(self.follow)
-        self._generation = 0
+        self._generation = itertools.count(1)
         self._throttle = Throttle(clock)
 
     def relation(self, name: str) -> StoredRelation:
@@ -104,7 +109,7 @@ class Features:
         """
         found = self._relations.get(name)
         if found is None:
-            with self._lock:
+            with self._lock_of(name):
                 if name not in self._relations:
                     self._open(name)
                 found = self._relations[name]
@@ -112,9 +117,8 @@ class Features:
 
     def placed(self) -> list[str]:
         """The relations that have a place for rows. Raises what is wrong with the files."""
-        with self._lock:
-            schemas = self._known()
-            return sorted(name for name in schemas.relations if schemas.layouts[name])
+        schemas = self._known()
+        return sorted(name for name in schemas.relations if schemas.layouts[name])
 
     def query(self, sql: str, parameters: Parameters | None = None, *, plain: bool = False) -> Answer:
         """Answer SELECT, INSERT, DELETE or EXPLAIN of one; `parameters` are the values of `?` or of `:name`, with
@@ -133,36 +137,28 @@ class Features:
         return load(self.relation(relation), data)
 
     def views(self) -> dict[str, View]:
-        """What `features/*.view.yaml` declare, by name. Raises what is wrong with the files."""
-        with self._lock:
-            return self._read_views(self._known())
+        """What `features/*.view.yaml` declare, by name, without what cannot be used. Raises what is wrong with the
+        schemas."""
+        return self._opened_views().in_use(self._known()).views
+
+    def declared(self, view: str) -> View:
+        """The view called so, without its stores. Raises NotFound, and what is wrong with the files."""
+        return self._opened_views().in_use(self._known()).view(view)
 
     def view(self, name: str) -> StoredView:
         """The view called so, with its stores: the same object each time. Raises NotFound, and what is wrong with the
         files or a store."""
-        from kaname.features.views.guarded import Guards
-        from kaname.features.views.loading import known
-        from kaname.features.views.reading import StoredView
-
-        with self._lock:
-            if name not in self._views:
-                guards = Guards(self._clock) if self._readers is None else self._readers.guards
-                view = known(self._read_views(self._known()), name)
-                self._views[name] = StoredView(view, self.relation, guards, self._clock)
-            found = self._views[name]
-        found.prepare()
-        return found
+        return self._opened_views().view(name, self._known())
 
     def names(self) -> list[str]:
         """The relations that the files declare."""
-        with self._lock:
-            return sorted(self._known().relations)
+        return sorted(self._known().relations)
 
     def store(self, name: StoreName) -> CellStore:
         """A store, opened at its first use."""
         if name in self._stores:
             return self._stores[name]
-        with self._lock:
+        with self._lock_of(name):
             if name not in self._stores:
                 store = self._open_store(name)
                 self._stores[name] = store if self._readers is None else self._readers.opened(name, store)
@@ -170,7 +166,7 @@ class Features:
 
     def record(self, name: str) -> Record:
         """What is in force of a relation, without a word about files that say otherwise. Raises as `relation` does."""
-        with self._lock:
+        with self._lock_of(name):
             if name not in self._relations:
                 self._open(name, said=True)
             return self._in_force[name]
@@ -178,41 +174,41 @@ class Features:
     def training_set(self, view: str, labels: Path, output: Path, **how: Unpack[How]) -> Summary:
         """What the view called so would have said at the moment of each label: see `training.building.build`."""
         from kaname.features.training.building import build
-        from kaname.features.views.loading import known
 
-        return build(known(self.views(), view), self.relation, labels, output, self._clock, **how)
+        return build(self.declared(view), self.relation, labels, output, self._clock, **how)
 
     def close(self) -> None:
-        """Let go of the stores."""
+        """Let go of the stores; of one that does not answer after a moment, too."""
         self._follower.close()
         with self._lock:
             for store in self._stores.values():
                 store.close()
             self._stores.clear()
             self._relations.clear()
-            self._views.clear()
+            self._views = None
 
     # --- what files want --------------------------------------------------------------------------------
 
     def verdicts(self) -> dict[str, Verdict]:
         """What would become of each relation that the files declare. Raises what is wrong with them."""
-        with self._lock:
-            self._stamped = self._stamp()
-            if not self._stamped:
-                return {}
-            self._schemas = self._read()
-            return {name: self._verdict(name) for name in sorted(self._schemas.relations)}
+        stamp = self._stamp()
+        if not stamp:
+            return {}
+        schemas = self._read()
+        self._stamped, self._schemas = stamp, schemas
+        return {name: self._verdict(name) for name in sorted(schemas.relations)}
 
     def apply(self) -> list[str]:
         """Bring the files into force, all of them or none; returns a line per change.
 
         Raises what is wrong with them, and Conflict for a change that would misread stored rows.
         """
-        with self._lock:
+        from kaname.features.comparing import check
+
+        with self._changing:
             verdicts = self.verdicts()
             check(verdicts)
-            changed = [name for name, verdict in verdicts.items() if verdict.record is not None]
-            return self._adopt(changed)
+            return self._adopt(_changed(verdicts))
 
     def follow(self) -> None:
         """The same as `look`, for who cannot do anything about what is wrong: it is said in the log. A store that does
@@ -220,6 +216,8 @@ class Features:
         looks: dict[str, Callable[[], None]] = {"files": self._look_at_files}
         looks |= {str(store): partial(self._look_at, store) for store in self._marks.stores()}
         for what, look in looks.items():
+            if self._follower.leaving:
+                return
             try:
                 look()
             except Exception as error:  # noqa: BLE001  (it goes on with what it has, and looks again)
@@ -246,7 +244,7 @@ class Features:
 
     def publish(self, record: Record, what: str) -> None:
         """Bring a record into force, for all processes."""
-        with self._lock, self._turn() as note:
+        with self._changing, self._turn() as note:
             name = record.relation.name
             self.records.publish(record, self._in_force[name].stores)
             note(name, what)
@@ -254,21 +252,23 @@ class Features:
 
     def _look_at_files(self) -> None:
         if self._schemas is not None and self._stamp() != self._stamped:
-            with self._lock:
+            with self._reading:
                 self._read_again()
 
     def _read_again(self) -> None:
+        from kaname.features.comparing import check
+
         self._stamped = self._stamp()
         before = self._schemas
         try:
             self._schemas = self._read()
-            opened = [name for name in self._relations if name in self._schemas.relations]
-            check({name: self._verdict(name) for name in opened})
+            opened = [name for name in list(self._relations) if name in self._schemas.relations]
+            verdicts = {name: self._verdict(name) for name in opened}
+            check(verdicts)
             if self._adopts:
-                self._adopt(opened)
-            views = self._read_views(self._known()) if self._views else {}
-            for view, stored in self._views.items():  # one that is gone stays as it was
-                stored.follow(views.get(view, stored.view))
+                self._adopt(_changed(verdicts))
+            if self._views is not None:
+                self._views.follow(self._schemas)
         except KanameError as error:
             self._schemas = before
             log.error("the schema files have changed but cannot be used; relations stay as they are", error=str(error))
@@ -278,11 +278,10 @@ class Features:
 
     def _reload(self, store: StoreName) -> None:
         """Bring into force what a store has recorded since."""
-        with self._lock:
-            for name, record in list(self._in_force.items()):
-                found = self.records.find(name, record.stores) if store in record.stores else None
-                if found is not None and found.version > record.version:
-                    self._put_in_force(found)
+        for name, record in list(self._in_force.items()):
+            found = self.records.find(name, record.stores) if store in record.stores else None
+            if found is not None and found.version > record.version:
+                self._put_in_force(found)
 
     def _confirm(self, placement: Placement) -> None:
         """A write to these stores has happened: was it to all layouts that were in use then?"""
@@ -292,12 +291,33 @@ class Features:
 
     # --- opening ----------------------------------------------------------------------------------------
 
+    def _lock_of(self, what: object) -> threading.RLock:
+        """That of a relation or a store by its name, held while it is opened: others do not wait for it."""
+        with self._lock:
+            return self._locks.setdefault(what, threading.RLock())
+
     def _known(self) -> Schemas:
-        if self._schemas is None:
-            self._stamped = self._stamp()
-            self._schemas = self._read()
-            self._follower.start()
-        return self._schemas
+        schemas = self._schemas
+        if schemas is None:
+            with self._lock:
+                if self._schemas is None:
+                    self._stamped = self._stamp()
+                    self._schemas = self._read()
+                    self._follower.start()
+                schemas = self._schemas
+        return schemas
+
+    def _opened_views(self) -> OpenViews:
+        from kaname.features.views.guarded import Guards  # with numpy and a compiler of expressions
+        from kaname.features.views.loading import Declared
+        from kaname.features.views.opened import OpenViews
+
+        with self._lock:
+            if self._views is None:
+                guards = Guards(self._clock) if self._readers is None else self._readers.guards
+                read = self._read_views or (lambda _: Declared())
+                self._views = OpenViews(read, self.relation, guards, self._clock)
+            return self._views
 
     def _open(self, name: str, *, said: bool = False) -> None:
         """`said`: a person is told already what is wrong with the files."""
@@ -339,7 +359,7 @@ class Features:
         lines: list[str] = []
         if not names:
             return lines
-        with self._turn() as note:
+        with self._changing, self._turn() as note:
             for name in names:
                 verdict = self._verdict(name)
                 if verdict.record is not None and not verdict.refused:
@@ -353,11 +373,15 @@ class Features:
     def _put_in_force(self, record: Record) -> None:
         placement = self._placement(record)
         name = record.relation.name
-        self._in_force[name] = record
-        if name in self._relations:
-            self._relations[name].placement = placement
-        else:
-            self._relations[name] = StoredRelation(placement, self._clock, self._confirm)
+        with self._lock:
+            held = self._in_force.get(name)
+            if held is not None and held.version > record.version:
+                return  # somebody was faster
+            self._in_force[name] = record
+            if name in self._relations:
+                self._relations[name].placement = placement
+            else:
+                self._relations[name] = StoredRelation(placement, self._clock, self._confirm)
 
     def _placement(self, record: Record) -> Placement:
         from kaname.features.schemas import schemas_in
@@ -366,12 +390,11 @@ class Features:
         pairs = list(zip(record.layouts, layouts, strict=True))
         for store in record.stores:
             self._marks.begin(store)
-        self._generation += 1
         placement = Placement(
             record.relation,
             [layout for kept, layout in pairs if kept.role == "kept"],
             {store: self.store(store) for store in record.stores},
-            generation=self._generation,
+            generation=next(self._generation),
             filling=[layout for kept, layout in pairs if kept.role != "kept"],
             home=record.home,
         )
@@ -381,11 +404,5 @@ class Features:
         return placement
 
 
-def check(verdicts: dict[str, Verdict]) -> None:
-    """Raise the first change that would misread stored rows; it says how many more there are."""
-    refused = [problem for verdict in verdicts.values() for problem in verdict.refused]
-    if refused:
-        first = refused[0]
-        if len(refused) > 1:
-            first.message += f" (and {len(refused) - 1} more: `kaname check` lists them)"
-        raise first
+def _changed(verdicts: dict[str, Verdict]) -> list[str]:
+    return [name for name, verdict in verdicts.items() if verdict.record is not None]

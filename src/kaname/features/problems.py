@@ -35,15 +35,18 @@ class Problems:
         if len(name.text) > MOST_LETTERS:
             self.add(f"a {what} has too long a name", name.at, name, f"at most {MOST_LETTERS} letters")
 
-    def check_twice(self, what: str, names: Iterable[Word]) -> None:
-        """Note each name that comes again; case does not count."""
+    def check_twice(self, what: str, names: Iterable[Word]) -> dict[str, InvalidInput]:
+        """Note each name that comes again; case does not count. Returns the last note of each, in small letters."""
         first: dict[str, Word] = {}
+        twice: dict[str, InvalidInput] = {}
         for name in names:
             other = first.setdefault(name.text.lower(), name)
             if other is not name:
                 self.add(
                     f"another {what} has that name (case does not count)", name.at, name, f"not that of {other.at}"
                 )
+                twice[name.text.lower()] = self.found[-1]
+        return twice
 
     def check_known(self, what: str, name: Word, known: Sequence[str]) -> bool:
         """Whether `name` is in `known`; note it otherwise."""

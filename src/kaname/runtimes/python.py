@@ -112,15 +112,18 @@ class PythonRuntime:
 
 
 def load_module(path: Path) -> ModuleType:
-    """Execute the file at `path` as a module of its own. Raises CorruptData that names what it raised."""
+    """Execute the file at `path`, as it is now, as a module of its own. Raises CorruptData that names what it raised.
+
+    Without the interpreter's cache of compiled files, which takes a file of the same second and size for the same.
+    """
     name = f"kaname_model_{abs(hash(str(path.resolve()))):x}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise InvalidInput("not a Python file", where=str(path), expected="a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pickle and dataclasses inside the module look it up
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except Exception as error:
         del sys.modules[name]
         raise CorruptData(f"the module raised {type(error).__name__}: {error}", where=str(path)) from error

@@ -14,7 +14,7 @@ from kaname.clock import ManualClock
 from kaname.features.opened import Features
 from kaname.features.schemas import load as load_schemas
 from kaname.features.training.types import Summary
-from kaname.features.views.loading import load
+from kaname.features.views.loading import examine
 from kaname.project import Files
 from kaname.storage.cells.memory import MemoryCells
 
@@ -35,7 +35,7 @@ class Project:
             lambda: load_schemas(root, files.text),
             lambda _: store,
             self.clock,
-            lambda schemas: load(root, schemas, files.examined),
+            lambda schemas: examine(root, schemas, files.examined),
         )
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kaname.errors import KanameError
 from kaname.features.schemas import load as load_schemas
-from kaname.features.views.loading import examine, load
+from kaname.features.views.loading import Declared, examine
 from kaname.features.views.types import View
 from kaname.project import Files
 
@@ -96,12 +96,18 @@ def project(folder: Path, views: dict[str, str] | str = VIEW, schemas: str = SCH
 
 
 def views_of(root: Path) -> dict[str, View]:
-    """Its views."""
-    files = Files(root)
-    return load(root, load_schemas(root, files.text), files.examined)
+    """Its views, all of which are good."""
+    found = declared(root)
+    assert found.problems == []
+    return found.views
 
 
 def problems_of(root: Path) -> list[KanameError]:
     """What is wrong with them."""
+    return declared(root).problems
+
+
+def declared(root: Path) -> Declared:
+    """What its files say."""
     files = Files(root)
-    return examine(root, load_schemas(root, files.text), files.examined)[1]
+    return examine(root, load_schemas(root, files.text), files.examined)

@@ -14,7 +14,7 @@ from kaname.clock import ManualClock
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features
 from kaname.features.schemas import load as load_schemas
-from kaname.features.views.loading import load
+from kaname.features.views.loading import examine
 from kaname.features.views.readers import Readers
 from kaname.project import Files
 from kaname.secret import Secret
@@ -62,7 +62,7 @@ def node(tmp_path: Path, clock: ManualClock) -> Iterator[Node]:
         shared = SharedSettings(redis_url=None if redis is None else Secret(redis.url), timeout_ms=settings.shared_ms)
         stamps = tmp_path / name / "stamps"
         readers = Readers(settings, clock, lambda _: True, stamps, lambda: open_store(shared))
-        views = lambda schemas: load(root, schemas, files.examined)  # noqa: E731
+        views = lambda schemas: examine(root, schemas, files.examined)  # noqa: E731
         read.append(readers)
         made.append(Features(lambda: load_schemas(root, files.text), store, clock, views, readers=readers))
         return made[-1]

@@ -13,7 +13,7 @@ from kaname.errors import CorruptData, InvalidInput, KanameError, NotFound, Unav
 from kaname.features.layout import StoreName
 from kaname.features.opened import Features
 from kaname.features.schemas import load as load_schemas
-from kaname.features.views.loading import load
+from kaname.features.views.loading import examine
 from kaname.project import Files
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.types import Put
@@ -60,7 +60,7 @@ def opened(tmp_path: Path, clock: SetClock) -> Iterator[Open]:
     def open_features(view: str) -> Features:
         root = project(tmp_path, view)
         files = Files(root)
-        views = lambda schemas: load(root, schemas, files.examined)  # noqa: E731
+        views = lambda schemas: examine(root, schemas, files.examined)  # noqa: E731
         made.append(Features(lambda: load_schemas(root, files.text), store, clock, views))
         return made[-1]
 

@@ -206,12 +206,14 @@ class _Checking:
         if not function.parameters:
             raise InvalidInput("a function of no column", found=f"`{said.function}`", expected="parameters")
         kind: Kind = "bool" if said.type == "bool" else kind_of(Type(said.type))
+        compute, load = computed_by(function, kind, name)
         return Derived(
             name=name,
             type=Type(said.type),
             inputs=function.parameters,
             says=said.function,
-            compute=computed_by(function, kind, name),
+            compute=compute,
+            load=load,
         )
 
     # --- places -------------------------------------------------------------------------------------------

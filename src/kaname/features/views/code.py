@@ -3,7 +3,7 @@
     def late_share(late: np.ndarray, flights: np.ndarray) -> np.ndarray: ...
 
 The parameters name columns (`columns` says how their values come), all of one length; what is returned is a column as
-long. A file is examined without running it, and run when a column is first computed.
+long. A file is examined without running it, and run when a view is opened, or read anew because a file has changed.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def _find(path: Path, file: str, name: str) -> ast.FunctionDef:
     return functions[name]
 
 
-def computed_by(function: Declared, kind: Kind, column: str) -> Callable[[Columns], Column]:
-    """What computes a column with a function; the file is loaded at the first use."""
+def computed_by(
+    function: Declared, kind: Kind, column: str
+) -> tuple[Callable[[Columns], Column], Callable[[], Callable[..., object]]]:
+    """What computes a column with a function, and what loads its file, at the first use at the latest."""
     lock, loaded = threading.Lock(), list[Callable[..., object]]()
 
     def load() -> Callable[..., object]:
@@ -77,7 +79,7 @@ def computed_by(function: Declared, kind: Kind, column: str) -> Callable[[Column
             raise ModelFailed(message, where=column) from error
         return _checked(found, kind, column, len(given[0]))
 
-    return compute
+    return compute, load
 
 
 def _checked(found: object, kind: Kind, name: str, rows: int) -> Column:

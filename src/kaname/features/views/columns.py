@@ -62,6 +62,12 @@ def _naive(value: date | None) -> date | None:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
+def finite(numbers: Column) -> Column:
+    """Numbers with null in the place of infinities, which JSON does not have: they are what could not be computed."""
+    found: Column = numbers + (numbers - numbers)  # twice as fast as to ask and to choose
+    return found
+
+
 def is_null(column: Column) -> Column:
     """Where a column is null."""
     if column.dtype.kind == "f":
@@ -74,12 +80,13 @@ def is_null(column: Column) -> Column:
     return np.zeros(column.shape, dtype=bool)
 
 
-def _texts(values: Sequence[object]) -> Column:
-    return column_of([None if value is None else str(value) for value in values], Type("string"))
+def _finite_numbers(found: Column) -> Column:
+    with np.errstate(invalid="ignore"):
+        return finite(found)
 
 
 CHECKS: dict[Kind, Callable[[Column], Column]] = {
-    "number": lambda found: found.astype(np.float64),
+    "number": lambda found: _finite_numbers(found.astype(np.float64)),
     "bool": lambda found: found.astype(bool),
     "text": lambda found: column_of(
         [None if value is None else str(value) for value in found.tolist()], Type("string")

@@ -1,7 +1,8 @@
 """Expressions of derived columns: a small part of Python's, checked when a view is loaded, computed with numpy.
 
 Every operation takes whole columns and has one meaning for one row and for a million. Null goes through calculations
-and makes comparisons false; what cannot be computed (a logarithm of -1) is null.
+and makes comparisons false. What cannot be computed is null (a logarithm of -1 or 0, a number divided by 0), and so is
+what is too large for a number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 
 from kaname.errors import InvalidInput
+from kaname.features.views.columns import finite
 from kaname.features.views.functions import FUNCTIONS, Function
 from kaname.features.views.types import Column, Columns, Kind
 
@@ -25,10 +27,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
     ast.Mult: np.multiply,
-    ast.Div: np.true_divide,
-    ast.FloorDiv: np.floor_divide,
+    ast.Div: lambda one, other: finite(np.true_divide(one, other)),
+    ast.FloorDiv: lambda one, other: finite(np.floor_divide(one, other)),
     ast.Mod: np.mod,
-    ast.Pow: np.power,
+    ast.Pow: lambda one, other: finite(np.power(one, other)),
 }
 _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: np.less,
@@ -71,15 +73,16 @@ def compile_expression(text: str, kinds: Mapping[str, Kind]) -> Expression:
         raise InvalidInput("an expression of no column", found=f"`{text}`", expected=f"one of {', '.join(kinds)}")
     if term.kind in ("vector", "other"):
         raise InvalidInput("not a value that an expression can have", found=term.kind, expected="number, bool, text")
-    return Expression(term.kind, tuple(compiler.names), _quiet(term.compute))
+    return Expression(term.kind, tuple(compiler.names), _quiet(term.compute, finite if term.kind == "number" else None))
 
 
-def _quiet(compute: Compute) -> Compute:
-    """Without warnings of what cannot be computed: that is null, or infinite."""
+def _quiet(compute: Compute, check: Callable[[Column], Column] | None) -> Compute:
+    """Without warnings of what cannot be computed: that is null."""
 
     def quiet(columns: Columns) -> Column:
         with np.errstate(all="ignore"):
-            return compute(columns)
+            found = compute(columns)
+            return found if check is None else check(found)
 
     return quiet
 

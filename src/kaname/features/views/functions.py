@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from kaname.features.views.columns import is_null
+from kaname.features.views.columns import finite, is_null
 from kaname.features.views.types import Column, Kind
 
 Wanted: TypeAlias = Kind | Literal["any"]
@@ -94,9 +94,9 @@ def _weekday(times: Column) -> Column:
 FUNCTIONS: dict[str, Function] = {
     "abs": Function("number", ("number",), np.abs),
     "sqrt": Function("number", ("number",), np.sqrt),
-    "exp": Function("number", ("number",), np.exp),
-    "log": Function("number", ("number",), np.log),
-    "log1p": Function("number", ("number",), np.log1p),
+    "exp": Function("number", ("number",), lambda x: finite(np.exp(x))),
+    "log": Function("number", ("number",), lambda x: finite(np.log(x))),
+    "log1p": Function("number", ("number",), lambda x: finite(np.log1p(x))),
     "floor": Function("number", ("number",), np.floor),
     "ceil": Function("number", ("number",), np.ceil),
     "round": Function("number", ("number",), np.round),

@@ -95,6 +95,11 @@ def _by_entity(by_source: Sequence[Sequence[Told]], entities: int) -> list[Found
     ]
 
 
+def _load(view: View) -> None:
+    for column in view.derived:
+        column.load()
+
+
 class StoredView:
     """Reads a view. Blocks while a store answers, an embedded one for microseconds; thread-safe."""
 
@@ -111,11 +116,13 @@ class StoredView:
         return self._view
 
     def follow(self, view: View) -> None:
-        """From now on read what `view` says."""
+        """From now on read what `view` says. Raises what is wrong with its code."""
+        _load(view)
         self._view = view
 
     def prepare(self) -> None:
-        """Open what it reads of. Raises what is wrong with a relation or its store."""
+        """Open what it reads of, and load its code. Raises what is wrong with that, a relation or its store."""
+        _load(self._view)
         self._whole.plan()
 
     def plan(self) -> Plan:

@@ -63,6 +63,8 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True):
     """The expression, or `file.py:function`, for people."""
     compute: Callable[[Columns], Column]
     """A column as long as those of the inputs, which it does not change. Raises ModelFailed."""
+    load: Callable[[], object] = lambda: None
+    """Load what computes it, which `compute` does where nobody has; may take long. Raises a KanameError."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,15 +15,19 @@ from kaname.serving.json_input import json_input
 from kaname.serving.snapshot import Snapshot
 from kaname.serving.views.assemble import Assembly
 
+AGAIN_NS = 1_000_000_000
+"""How long after a view could not be opened the next request has it tried again."""
 LOG = logging.getLogger("kaname.views")
 
 
 class Views:
     """By name: a view with its stores, or why there is none. `open` blocks, on a thread; `of` does not."""
 
-    def __init__(self, view: Callable[[str], StoredView]) -> None:
+    def __init__(self, view: Callable[[str], StoredView], clock: Clock) -> None:
         """`view` opens a view with its stores; it raises a KanameError."""
         self._view = view
+        self._now_ns = clock.monotonic_ns
+        self._tried_ns: dict[str, int] = {}
         self._found: dict[str, StoredView | KanameError] = {}
         self._opening = threading.Lock()
 
@@ -36,7 +40,8 @@ class Views:
                 try:
                     self._found[name] = self._view(name)
                 except KanameError as error:
-                    LOG.error("view %s: %s", name, error)
+                    if str(self._found.get(name)) != str(error):
+                        LOG.error("view %s: %s", name, error)
                     self._found[name] = error
 
     def opened(self, name: str) -> StoredView | KanameError | None:
@@ -44,12 +49,22 @@ class Views:
         return self._found.get(name)
 
     def of(self, name: str) -> StoredView:
-        """The view called so. Raises Unavailable."""
+        """The view called so. Raises Unavailable, and has it tried again: files and stores may be better now."""
         found = self._found.get(name)
         if isinstance(found, StoredView):
             return found
-        reason = "it is being opened" if found is None else str(found)
-        raise Unavailable(f"the model's view cannot be read: {reason}", where="view", found=name, retry_after_s=1.0)
+        if found is not None and not self._opening.locked():
+            now_ns = self._now_ns()
+            if now_ns - self._tried_ns.get(name, 0) > AGAIN_NS:
+                self._tried_ns[name] = now_ns
+                asyncio.get_running_loop().run_in_executor(None, self.open, [name])
+        raise unreadable("the model's view", name, found)
+
+
+def unreadable(what: str, name: str, error: KanameError | None) -> Unavailable:
+    """The error for a view that could not be opened, for this reason, or (None) is not open yet."""
+    reason = "it is being opened" if error is None else str(error)
+    return Unavailable(f"{what} cannot be read: {reason}", where="view", found=name, retry_after_s=1.0)
 
 
 class Assemblies:

@@ -27,7 +27,7 @@ from kaname.serving.exchange import Body, Endpoint, Head, Reply
 from kaname.serving.json_codec import refusal
 from kaname.serving.json_input import explain
 from kaname.serving.views.entities import ENTITIES, ENTITY, Entities, keys_of
-from kaname.serving.views.opened import Views
+from kaname.serving.views.opened import Views, unreadable
 from kaname.settings import Settings
 from kaname.telemetry.metrics import Counter, Metrics
 
@@ -264,8 +264,10 @@ class OpeningEndpoint:
         found = self._reads.views.opened(self._name)
         if isinstance(found, StoredView):
             self._reads.endpoint(self._name, self._principal_of, explained=self._explained).enter(head, body, reply)
+        elif isinstance(found, NotFound):
+            self.refuse(0, found, head, reply)
         else:
-            self.refuse(0, found or NotFound("no such view", where="view", found=self._name), head, reply)
+            self.refuse(0, unreadable("the view", self._name, found), head, reply)
 
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end."""

@@ -63,7 +63,7 @@ def _flat(data: list[Any] | Tensor, where: str) -> list[Any]:
         if np.isinf(tensor).any():
             raise InvalidInput("not a number", where=where, found="infinity", expected="finite numbers")
         return [None if value != value else value for value in tensor.tolist()]
-    return tensor.tolist()  # type: ignore[no-any-return]  # one dimension gives a list
+    return tensor.tolist()
 
 
 def _nested(flat: list[Any], shape: Sequence[int]) -> list[Any]:
