@@ -144,6 +144,53 @@ def test_rows_stream_in_and_out(ask: Asker) -> None:
     assert (nothing.status_code, nothing.text) == (200, "")
 
 
+def test_rows_say_when_they_became_known(ask: Asker, features: Features) -> None:
+    """In a body, in a stream and in a statement, for all rows or for each: the older row loses."""
+    first, later = "2026-02-01T00:00:00Z", "2026-02-02T00:00:00Z"
+    rows = [{**KEY, "item": "late"}, {**KEY, "user_id": "bob", "item": "late"}]
+    assert ask("POST", f"{ORDERS}/rows", json={"rows": rows, "at": [later, later]}).json() == {"changed": 2}
+    older = {**KEY, "item": "old"}
+    for path, given in {
+        f"{ORDERS}/rows": {"json": {"rows": [older], "at": first}},
+        f"{ORDERS}/rows/delete": {"json": {"keys": [KEY], "at": first}},
+        f"{ORDERS}/rows/stream?at=2026-02-01T00:00Z": {"content": json.dumps(older)},
+        f"{ORDERS}/rows/stream?at_column=t": {"content": json.dumps({**older, "t": first})},
+        "/api/v1/query": {
+            "json": {
+                "sql": "INSERT INTO order (user_id, at, item) VALUES (?, ?, 'old') KNOWN AT ?",
+                "parameters": [*KEY.values(), first],
+            }
+        },
+    }.items():
+        assert ask("POST", path, **given).json()["changed"] == 1
+    assert [row["item"] for row in features.query("SELECT item FROM order ALLOW FILTERING")] == ["late", "late"]
+
+
+MOMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no time": ("rows", {"json": {"rows": [ROW], "at": "noon"}}, "body.at"),
+    "no zone": ("rows", {"json": {"rows": [ROW], "at": "2026-02-01T00:00:00"}}, "body.at"),
+    "a number": ("rows", {"json": {"rows": [ROW], "at": 5}}, "body.at"),
+    "one of many": ("rows", {"json": {"rows": [ROW], "at": ["2026-02-01"]}}, "body.at[0]"),
+    "too many": ("rows", {"json": {"rows": [ROW], "at": ["2026-02-01T00:00:00Z"] * 2}}, "at"),
+    "the future": ("rows", {"json": {"rows": [ROW], "at": "2999-02-01T00:00:00Z"}}, "rows[0]"),
+    "before it happened": ("rows", {"json": {"rows": [ROW], "at": "2026-01-01T00:00:00Z"}}, "rows[0].at"),
+    "of what is deleted": ("rows/delete", {"json": {"keys": [KEY], "at": "noon"}}, "body.at"),
+    "of a stream": ("rows/stream?at=noon", {"content": json.dumps(ROW)}, "query.at"),
+    "two ways": ("rows/stream?at=2026-02-01T00:00:00Z&at_column=t", {"content": json.dumps(ROW)}, "query.at"),
+    "of a line": ("rows/stream?at_column=t", {"content": json.dumps({**ROW, "t": "noon"})}, "line 1.t"),
+    "a line without": ("rows/stream?at_column=t", {"content": json.dumps(ROW)}, "line 1.t"),
+}
+
+
+@pytest.mark.parametrize("case", MOMENTS)
+def test_a_moment_that_is_none_is_refused(ask: Asker, features: Features, case: str) -> None:
+    """With its place; nothing is written."""
+    path, given, where = MOMENTS[case]
+    refused = ask("POST", f"{ORDERS}/{path}", **given)
+    assert (refused.status_code, refused.json()["where"]) == (400, where)
+    assert features.query("SELECT at FROM order ALLOW FILTERING").all() == []
+
+
 def test_more_rows_than_an_answer_holds_are_refused(ask: Asker, features: Features) -> None:
     """The error says how to have them."""
     features.relation("user").insert({"user_id": f"u{i}"} for i in range(api.MOST_ROWS + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -170,12 +171,14 @@ class Features:
         for line in self._lines("/api/v1/query/stream", _statement(sql, parameters)):
             yield msgspec.json.decode(line)
 
-    def insert(self, relation: str, rows: Iterable[Values]) -> int:
+    def insert(self, relation: str, rows: Iterable[Values], *, at: datetime | str | None = None) -> int:
         """Write whole rows over those with the same keys, in batches, each durable before the next is sent; returns how
-        many. When it raises some batches may have been written; the same call again is safe."""
-        written = 0
+        many. When it raises some batches may have been written; the same call again is safe.
+
+        `at`: when they became known: one moment, or the name under which each row holds its own; None: now."""
+        written, path = 0, f"{_path(relation)}/stream{_known(at)}"
         for body in _bodies(rows):
-            reply = self._ask("POST", f"{_path(relation)}/stream", body, media="application/x-ndjson")
+            reply = self._ask("POST", path, body, media="application/x-ndjson")
             written += int(self._decoded(reply, _Changed).changed)
         return written
 
@@ -185,13 +188,19 @@ class Features:
         found: _Rows = self._decoded(self._ask("POST", f"{_path(relation)}/get", body), _Rows)
         return found.rows
 
-    def delete(self, relation: str, keys: Sequence[Values]) -> None:
-        """Delete the rows with these keys; what is not there is no error."""
-        self._ask("POST", f"{_path(relation)}/delete", _encode({"keys": keys}))
+    def delete(self, relation: str, keys: Sequence[Values], *, at: datetime | None = None) -> None:
+        """Delete the rows with these keys; what is not there is no error. `at`: when that became known; None: now."""
+        self._ask("POST", f"{_path(relation)}/delete", _encode({"keys": keys, "at": at}))
 
 
 def _path(relation: str) -> str:
     return f"/api/v1/relations/{quote(relation, safe='')}/rows"
+
+
+def _known(at: datetime | str | None) -> str:
+    if at is None:
+        return ""
+    return f"?at_column={quote(at)}" if isinstance(at, str) else f"?at={quote(at.isoformat())}"
 
 
 def _statement(sql: str, parameters: Sequence[object] | Values | None) -> bytes:

@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from kaname.errors import TooLarge
+from kaname.features.bulk.loading import insert_columns
+from kaname.features.history.moments import At, moment_from
 from kaname.features.opened import Features
 from kaname.features.shared import Shared
 from kaname.features.shown import RelationView
@@ -27,6 +29,12 @@ Document = Annotated[
     dict[str, object], Meta(description="Values by attribute; times in RFC 3339, bytes in base64, decimals as text.")
 ]
 _Raw = Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MOST_ROWS)]
+
+
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_At = Annotated[
+    Moment | list[Moment] | None, Meta(description="When they became known: one moment, or one for each; null: now.")
+]
 
 
 class QueryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,12 +58,19 @@ class NewRows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whole rows: what one does not name is null."""
 
     rows: Annotated[_Raw, Meta(description="Objects of values by attribute.")]
+    at: _At = None
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys of rows."""
 
     keys: Annotated[_Raw, Meta(description="Objects of the values of the key.")]
+
+
+class Gone(Keys, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rows to delete."""
+
+    at: _At = None
 
 
 class Wanted(Keys, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +126,9 @@ def _looking(features: Features) -> list[Resource]:
 def _rows(features: Features) -> list[Resource]:
     def insert(asked: Asked) -> Changed:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "write")
-        return Changed(changed=stored.insert(row_reader(stored.relation).read(asked.body(NewRows).rows)))
+        body = asked.body(NewRows)
+        columns = row_reader(stored.relation).columns(body.rows)
+        return Changed(changed=insert_columns(stored, columns, _moments(body.at)))
 
     def get(asked: Asked) -> Found:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "read")
@@ -121,8 +138,9 @@ def _rows(features: Features) -> list[Resource]:
 
     def delete(asked: Asked) -> Changed:
         stored = Shared(features, asked.principal).relation(asked.path["relation"], "write")
-        keys = key_reader(stored.relation).read(asked.body(Keys).keys)
-        stored.delete(keys)
+        body = asked.body(Gone)
+        keys = key_reader(stored.relation).read(body.keys)
+        stored.delete(keys, at=_moments(body.at))
         return Changed(changed=len(keys))
 
     wanted: Resource = Resource(
@@ -155,10 +173,16 @@ def _rows(features: Features) -> list[Resource]:
             summary="Delete rows by their keys",
             description="What is not there is no error. Needs `write:<relation>`.",
             handler=delete,
-            body=Keys,
+            body=Gone,
             example={"keys": [{"user_id": "ann", "placed_at": "2026-01-31T12:00:00Z"}]},
         ),
     ]
+
+
+def _moments(said: str | list[str] | None) -> At | None:
+    if isinstance(said, list):
+        return [moment_from(text, f"body.at[{i}]") for i, text in enumerate(said)]
+    return None if said is None else moment_from(said, "body.at")
 
 
 def _query(features: Features) -> Resource:

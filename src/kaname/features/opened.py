@@ -27,6 +27,7 @@ from kaname.telemetry.logs import Throttle
 if TYPE_CHECKING:
     from kaname.features.bulk.loading import Columns
     from kaname.features.comparing import Verdict  # brings the parser of the language, which is not always needed
+    from kaname.features.history.moments import Known
     from kaname.features.schemas import Schemas
     from kaname.features.sql.query import Answer
     from kaname.features.sql.values import Parameters
@@ -130,11 +131,11 @@ class Features:
 
         return query(sql, lambda statement: self.relation(statement.relation), parameters, plain=plain)
 
-    def load(self, relation: str, data: Columns) -> int:
+    def load(self, relation: str, data: Columns, *, at: Known | None = None) -> int:
         """Write whole rows from Arrow: a Table, a RecordBatch, or batches; see `bulk.loading.load`."""
         from kaname.features.bulk.loading import load
 
-        return load(self.relation(relation), data)
+        return load(self.relation(relation), data, at=at)
 
     def views(self) -> dict[str, View]:
         """What `features/*.view.yaml` declare, by name, without what cannot be used. Raises what is wrong with the

@@ -13,7 +13,8 @@ import typer
 from rich.text import Text
 
 from kaname.features.bulk.files import Progress, insert_file, write_file
-from kaname.features.lines import pieces
+from kaname.features.bulk.lines import pieces
+from kaname.features.history.moments import known_from
 from kaname.features.opened import Features
 from kaname.features.shown import RelationView
 from kaname.features.sql.query import Answer
@@ -40,9 +41,16 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
     def insert(
         relation: Annotated[str, typer.Argument(metavar="RELATION")],
         input: Annotated[Path, typer.Option(metavar="FILE", help="Rows: .parquet, .arrow, .ndjson or .jsonl.")],  # noqa: A002  (the option's name)
+        at: Annotated[
+            str | None, typer.Option(metavar="TIME", help="When they became known, as 2026-01-31T12:00Z; else now.")
+        ] = None,
+        at_column: Annotated[
+            str | None, typer.Option(metavar="NAME", help="The column that says when each became known.")
+        ] = None,
     ) -> None:
         """Write the rows of a file over those with the same keys; the same again is safe."""
-        count = insert_file(open_features().relation(relation), input, _progress())
+        known = known_from(at, at_column, "--at")
+        count = insert_file(open_features().relation(relation), input, _progress(), known)
         typer.echo(f"{_rows(count)} written")
 
     @app.command()

@@ -97,9 +97,9 @@ class StoredRelation:
         """
         return self._write("insert", list(rows), Layout.put, at)
 
-    def insert_made(self, rows: Sequence[Row], made: Made) -> int:
+    def insert_made(self, rows: Sequence[Row], made: Made, *, at: At | None = None) -> int:
         """The same with mutations that somebody else makes of them: just those of `Layout.put`."""
-        return self._write("insert", rows, made, None)
+        return self._write("insert", rows, made, at)
 
     def update(self, rows: Iterable[Row], *, at: At | None = None) -> int:
         """The same with only the attributes that each row names, where every layout can write them: see `patch`."""

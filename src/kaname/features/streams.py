@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from kaname.features.api import MOST_ROWS, QUERY, ROWS, Changed, Document, QueryRequest
-from kaname.features.lines import MEDIA_TYPES, Insertion, pieces
+from kaname.features.api import MOST_ROWS, QUERY, ROWS, Changed, Document, Moment, QueryRequest
+from kaname.features.bulk.lines import MEDIA_TYPES, Insertion, pieces
+from kaname.features.history.moments import known_from
 from kaname.features.opened import Features
 from kaname.features.shared import Shared
 from kaname.features.types import Row
@@ -28,6 +29,13 @@ class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How many rows are asked for."""
 
     limit: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Most rows; all without it.")] = None
+
+
+class KnownAt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When rows became known."""
+
+    at: Annotated[Moment | None, Meta(description="One moment for all rows; now without it.")] = None
+    at_column: Annotated[str | None, Meta(description="The field of each row that holds its moment.")] = None
 
 
 class RowStreams:
@@ -49,7 +57,10 @@ class RowStreams:
         """Lines in. Reading waits for writing: a sender that is faster is held up by its connection."""
         bodies.check_media_type(request, MEDIA_TYPES)
         shared, name = self._shared(request), request.path_params["relation"]
-        insertion = Insertion(await run_in_threadpool(shared.relation, name, "write"))
+        asked = decoding.decode_query(request.query_params.multi_items(), KnownAt)
+        assert isinstance(asked, KnownAt)
+        at = known_from(asked.at, asked.at_column, "query.at")
+        insertion = Insertion(await run_in_threadpool(shared.relation, name, "write"), at)
         try:
             async for chunk in request.stream():
                 await run_in_threadpool(insertion.feed, chunk)
@@ -130,6 +141,7 @@ def resources() -> list[Resource]:
             "stay, and the answer names the line. The same again is safe. Needs `write:<relation>`.",
             handler=None,
             scope="any",
+            query=KnownAt,
             body=Upload(MEDIA_TYPES, "Lines of JSON, each a row."),
             answer=Changed,
         ),

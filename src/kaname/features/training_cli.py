@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from kaname.errors import InvalidInput
+from kaname.features.history.moments import moment_from
 from kaname.features.opened import Features
 from kaname.features.training.types import MEMORY_MB, TIME, Progress, Summary
 
@@ -48,19 +47,12 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
         from kaname.features.history.exporting import export_parquet, schema_of
 
         stored, says = open_features().relation(relation), _shown(json=json)
-        found = stored.history(_moment("--start", start), _moment("--stop", stop))
+        bounds = (("--start", start), ("--stop", stop))
+        found = stored.history(*(None if said is None else moment_from(said, option) for option, said in bounds))
         schema = schema_of(stored.relation.attributes)
         rows = export_parquet(found, schema, output, lambda done: says(f"history of {relation}", done, None))
         answer = {"relation": relation, "rows": rows, "output": str(output)}
         typer.echo(msgspec.json.encode(answer).decode() if json else f"{rows:,} writes of {relation} in {output}")
-
-
-def _moment(option: str, said: str | None) -> datetime | None:
-    try:
-        return None if said is None else datetime.fromisoformat(said)
-    except ValueError:
-        expected = "a time with a zone, as in 2026-01-31T12:00Z"
-        raise InvalidInput("not a time", where=option, found=said, expected=expected) from None
 
 
 def _shown(*, json: bool) -> Progress:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -46,6 +46,8 @@ _GOT = re.compile(r"got `(?P<got>.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
 
+Documents: TypeAlias = Sequence[bytes | msgspec.Raw]
+
 encode = msgspec.json.Encoder().encode
 """A row, or anything of rows, as JSON; numbers that it has no form for (NaN, infinity) become null."""
 
@@ -58,7 +60,7 @@ class RowReader:
         self._relation = relation
         self._attributes = relation.attributes if attributes is None else tuple(attributes)
         self._names = tuple(attribute.name for attribute in self._attributes)
-        places = [f"f{i}" for i in range(len(self._names))]
+        self._places = places = [f"f{i}" for i in range(len(self._names))]
         fields = [
             (place, json_type(attribute)) if attribute.key else (place, json_type(attribute) | None, None)
             for place, attribute in zip(places, self._attributes, strict=True)
@@ -73,32 +75,41 @@ class RowReader:
         )
         self._decode = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]  # made above
 
-    def read(self, documents: Sequence[bytes | msgspec.Raw], first: int = 0) -> list[Row]:
-        """The rows of documents, each an object. Raises InvalidInput with `rows[i].attribute`; `first`: the number of
-        the first one."""
+    def read(self, documents: Documents) -> list[Row]:
+        """The rows of documents, each an object. Raises InvalidInput with `rows[i].attribute`."""
+        names, values = self._names, msgspec.structs.astuple
+        return [dict(zip(names, values(row), strict=True)) for row in self._read(documents)]
+
+    def columns(self, documents: Documents) -> dict[str, list[object]]:
+        """The same by attribute: of each the values of all rows, None for null."""
+        rows = self._read(documents)
+        return {
+            name: [getattr(row, place) for row in rows] for name, place in zip(self._names, self._places, strict=True)
+        }
+
+    def _read(self, documents: Documents) -> list[msgspec.Struct]:
         try:
             found = self._decode(b"[" + b",".join(documents) + b"]")
         except msgspec.ValidationError as error:
-            raise self._refused(str(error), first) from None
+            raise self._refused(str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = []
         if len(found) != len(documents):
-            self._check_each(documents, first)
-        names, values = self._names, msgspec.structs.astuple
-        return [dict(zip(names, values(row), strict=True)) for row in found]
+            self._check_each(documents)
+        return found
 
-    def _check_each(self, documents: Sequence[bytes | msgspec.Raw], first: int) -> None:
+    def _check_each(self, documents: Documents) -> None:
         """Raise for the first that is not one document."""
-        for i, document in enumerate(documents, first):
+        for i, document in enumerate(documents):
             try:
                 msgspec.json.decode(document)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise InvalidInput("not JSON", where=f"rows[{i}]", found=str(error), expected="an object") from None
 
-    def _refused(self, said: str, first: int) -> InvalidInput:
+    def _refused(self, said: str) -> InvalidInput:
         match = _AT.match(said)
         assert match is not None
-        what, row = match["what"], f"rows[{int(match['row'][1:-1]) + first}]"
+        what, row = match["what"], f"rows{match['row']}"
         if unknown := _UNKNOWN.match(what):
             expected = f"one of {', '.join(self._names)}"
             return InvalidInput("no such attribute", where=f"{row}.{unknown['name']}", expected=expected)

@@ -51,6 +51,19 @@ def test_rows_go_in_from_a_file_and_out_into_another(project: Path) -> None:
     assert "no aggregates" in refused.err
 
 
+def test_rows_say_when_they_became_known(project: Path) -> None:
+    """All of a file, or each by a column; a time that is none is refused by the name of the option."""
+    insert = ("-C", project, "features", "insert", "order", "--input", project / "rows.ndjson")
+    (project / "rows.ndjson").write_text('{"user_id": "u", "n": 1, "item": "new", "t": "2026-02-01T00:00:00Z"}')
+    assert kaname(*insert, "--at-column", "t").out == "1 row written\n"
+    (project / "rows.ndjson").write_text('{"user_id": "u", "n": 1, "item": "old"}')
+    assert kaname(*insert, "--at", "2026-01-31T12:00Z").out == "1 row written\n"
+    shown = kaname("-C", project, "features", "query", "SELECT item FROM order WHERE user_id = 'u'", "--json")
+    assert shown.out == '{"item":"new"}\n'
+    refused = kaname(*insert, "--at", "yesterday")
+    assert (refused.code, "--at: not a moment" in refused.err) == (2, True)
+
+
 def test_relations_are_listed(project: Path) -> None:
     """With attributes and layouts."""
     shown = kaname("-C", project, "features", "list")

@@ -125,6 +125,7 @@ COLUMNS: dict[str, tuple[dict[str, Any], str]] = {
     "a time without a zone": ({"at": [datetime(2026, 1, 1)]}, "^at: .*found timestamp"),  # noqa: DTZ001
     "a time between microseconds": ({"at": pa.array([1], pa.timestamp("ns", "UTC"))}, "^at: .*lose data"),
     "null in the key": ({"user_id": pa.nulls(1)}, r"^rows\[0\].user_id: a key attribute is null"),
+    "a number in a vector that float32 has not": ({"v": [[1.0, 1e300]]}, r"^rows\[0\].v: too large for float32"),
     "a vector too short": ({"v": [[1.0]]}, "^v: "),
     "null in a vector": ({"v": [[1.0, None]]}, r"^rows\[0\].v: "),
     "text that is no JSON": ({"tags": ["{"]}, r"^rows\[0\].tags: not JSON"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from kaname.arrow import ChunkedArray, DataType, RecordBatch, Schema, arrow
 from kaname.errors import InvalidInput
 from kaname.features.columnar import PURPOSE, arrow_type
-from kaname.features.types import Attribute, Relation
+from kaname.features.history.moments import moments_in
+from kaname.features.types import Attribute, Relation, Type
 
 
 def schema_of(relation: Relation) -> Schema:
@@ -39,6 +41,14 @@ def arriving(batch: RecordBatch, relation: Relation) -> RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema_of(relation))
 
 
+def moments_of(batch: RecordBatch, column: str) -> list[datetime]:
+    """The moments in a column of a batch. Raises InvalidInput where there is none."""
+    if column not in batch.schema.names:
+        raise InvalidInput("no such column", where=column, expected="a column of moments")
+    found = _column(batch.column(column), Attribute(column, Type("timestamp")))
+    return moments_in(found.to_pylist(), column)
+
+
 def _column(found: ChunkedArray, attribute: Attribute) -> Any:
     pa = arrow(PURPOSE).pa
     if pa.types.is_dictionary(found.type):
@@ -58,7 +68,9 @@ def _cast(found: Any, wanted: DataType, attribute: Attribute) -> Any:
     problem: Exception | None = None
     if _may_become(found.type, wanted):
         try:
-            return _finite(found, found.cast(wanted), attribute)
+            cast = found.cast(wanted)
+            check_finite(found, cast, attribute)
+            return cast
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             problem = error
     raise InvalidInput(
@@ -69,15 +81,22 @@ def _cast(found: Any, wanted: DataType, attribute: Attribute) -> Any:
     )
 
 
-def _finite(found: Any, cast: Any, attribute: Attribute) -> Any:
-    """Numbers that are too large for float32 would become infinite."""
+def check_finite(found: Any, cast: Any, attribute: Attribute) -> None:
+    """Raise InvalidInput where a number that is too large for float32 has become infinite."""
     a = arrow(PURPOSE)
-    if attribute.type.name == "float32" and a.pa.types.is_floating(found.type):
+    if is_list_like(found.type) and attribute.type.item == "float32":
+        rows, found, cast = a.compute.list_parent_indices(found), found.flatten(), cast.flatten()
+    elif attribute.type.name == "float32":
+        rows = range(len(found))
+    else:
+        return
+    if a.pa.types.is_floating(found.type):
         lost = a.compute.and_(a.compute.is_inf(cast), a.compute.is_finite(found))
         if a.compute.any(lost).as_py():
-            row = lost.index(a.pa.scalar(value=True)).as_py()
-            raise InvalidInput("too large for float32", where=f"rows[{row}].{attribute.name}", found=str(found[row]))
-    return cast
+            at = lost.index(a.pa.scalar(value=True)).as_py()
+            raise InvalidInput(
+                "too large for float32", where=f"rows[{rows[at]}].{attribute.name}", found=str(found[at])
+            )
 
 
 def _may_become(found: DataType, wanted: DataType) -> bool:

@@ -8,9 +8,10 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from kaname.arrow import Array, RecordBatch
+from kaname.arrow import Array
 from kaname.errors import InvalidInput
 from kaname.features.bulk import numbers
+from kaname.features.bulk.columns import Columns, OneByOne
 from kaname.features.bulk.numbers import Bytes
 from kaname.features.codecs import codec_of
 from kaname.features.groups import AttributeCells, Group, OneCell
@@ -24,10 +25,6 @@ Texts: TypeAlias = list[bytes]
 
 _INVERTED = bytes(255 - byte for byte in range(256))
 _SIZES = [size.to_bytes(2, "big") for size in range(MAX_ROW_BYTES + 1)]
-
-
-class _OneByOne(Exception):
-    """These values have to be written row by row, if only to say what is wrong with them."""
 
 
 class BatchRow(Mapping[str, object]):
@@ -50,34 +47,24 @@ class BatchRow(Mapping[str, object]):
 
 
 class BatchRows(Sequence[Mapping[str, object]]):
-    """The rows of a batch that has the columns of a relation (see `arriving`)."""
+    """Whole rows of a relation that come in columns."""
 
-    def __init__(self, batch: RecordBatch, relation: Relation) -> None:
-        """Raises InvalidInput for text that is no JSON."""
+    def __init__(self, columns: Columns, relation: Relation) -> None:
         self.relation = relation
-        self._batch = batch
+        self._columns = columns
+        self.values = columns.values
+        """The values of an attribute, of all rows."""
         self._attributes = {attribute.name: attribute for attribute in relation.attributes}
-        self._values = {
-            one.name: _documents(batch.column(one.name).to_pylist(), one.name)
-            for one in relation.attributes
-            if one.type.name == "json"
-        }
         self._made: dict[Layout, _Encoded | None] = {}
 
     def __len__(self) -> int:
-        return int(self._batch.num_rows)
+        return len(self._columns)
 
     def __getitem__(self, number: int) -> BatchRow:  # type: ignore[override]  # nobody slices
         return BatchRow(self, number)
 
     def __iter__(self) -> Iterator[BatchRow]:
         return (BatchRow(self, number) for number in range(len(self)))
-
-    def values(self, name: str) -> list[object]:
-        """The values of an attribute, of all rows."""
-        if name not in self._values:
-            self._values[name] = self._batch.column(name).to_pylist()
-        return self._values[name]
 
     def made(self, layout: Layout, row: BatchRow, *, timestamp_us: int, number: int) -> list[Mutation]:
         """What `Layout.put` makes of a row. Raises InvalidInput as it does."""
@@ -97,14 +84,14 @@ class BatchRows(Sequence[Mapping[str, object]]):
             return None
         try:
             return _Encoded(groups[0].families[0], self._keys(layout), self._cells(groups[0]))
-        except (_OneByOne, InvalidInput):
+        except (OneByOne, InvalidInput):
             return None
 
     def _keys(self, layout: Layout) -> Texts:
         parts = [self._part(part) for part in layout.row]
         keys = parts[0] if len(parts) == 1 else list(map(b"".join, zip(*parts, strict=True)))
         if keys and not 0 < min(map(len, keys)) <= max(map(len, keys)) <= MAX_ROW_BYTES:
-            raise _OneByOne
+            raise OneByOne
         return keys
 
     def _part(self, part: CompiledPart) -> Texts:
@@ -117,7 +104,7 @@ class BatchRows(Sequence[Mapping[str, object]]):
             data = [_SIZES[len(text)] + text if len(text) <= MAX_ROW_BYTES else _too_long() for text in data]
         elif says.kind == "suffix":
             if len(says.separator) != 1 or any(says.separator in text for text in data):
-                raise _OneByOne
+                raise OneByOne
             data = [text + says.separator for text in data]
         return [text.translate(_INVERTED) for text in data] if part.desc else data
 
@@ -133,19 +120,19 @@ class BatchRows(Sequence[Mapping[str, object]]):
         if attribute.type.name == "json":
             write = codec_of(attribute).write
             return [b"" if value is None else write(value) for value in self.values(attribute.name)]
-        column = self._batch.column(attribute.name)
+        column = self._columns.array(attribute)
         found: Texts = column.cast("binary").fill_null(b"").to_pylist()
         return found
 
     def _ordered(self, attribute: Attribute) -> Texts:
-        return numbers.split(_all(numbers.ordered(self._batch.column(attribute.name), attribute)))
+        return numbers.split(_all(numbers.ordered(self._columns.array(attribute), attribute)))
 
     def _cells(self, group: Group) -> list[dict[bytes, bytes] | None]:
         if isinstance(group, OneCell) and group.packed:
             return [{group.qualifier: data} for data in self._packed([self._attributes[n] for n in group.attributes])]
         if isinstance(group, AttributeCells) and group.attributes:
             return self._apart(group)
-        raise _OneByOne
+        raise OneByOne
 
     def _apart(self, group: AttributeCells) -> list[dict[bytes, bytes] | None]:
         """A cell for each attribute; rows with nulls are written by themselves."""
@@ -155,14 +142,14 @@ class BatchRows(Sequence[Mapping[str, object]]):
             dict(zip(group.qualifiers, values, strict=True)) for values in zip(*columns, strict=True)
         ]
         for attribute in attributes:
-            for number in np.flatnonzero(_nulls(self._batch.column(attribute.name))).tolist():
+            for number in np.flatnonzero(_nulls(self._columns.array(attribute))).tolist():
                 cells[number] = None
         return cells
 
     def _plain(self, attribute: Attribute) -> Texts:
         if numbers.width_of(attribute) is None:
             return self._texts(attribute)
-        return numbers.split(_all(numbers.plain(self._batch.column(attribute.name), attribute)))
+        return numbers.split(_all(numbers.plain(self._columns.array(attribute), attribute)))
 
     def _packed(self, attributes: Sequence[Attribute]) -> Texts:
         """See `packing`: count, nulls, what has a width, lengths of the rest, and these."""
@@ -171,7 +158,7 @@ class BatchRows(Sequence[Mapping[str, object]]):
         tails = [self._texts(attribute) for attribute in long]
         heads = [np.full((len(self), 1), len(attributes), np.uint8), self._masks(attributes)]
         for attribute in wide:
-            column = self._batch.column(attribute.name)
+            column = self._columns.array(attribute)
             data = _all(numbers.plain(column, attribute))
             if column.null_count:
                 data = np.where(_nulls(column)[:, None], np.uint8(0), data)
@@ -184,7 +171,7 @@ class BatchRows(Sequence[Mapping[str, object]]):
         """The bits of the attributes that are null; the first is the lowest."""
         masks = np.zeros((len(self), (len(attributes) + 7) // 8), np.uint8)
         for i, attribute in enumerate(attributes):
-            column = self._batch.column(attribute.name)
+            column = self._columns.array(attribute)
             if column.null_count:
                 masks[:, i >> 3] |= _nulls(column).astype(np.uint8) << (i & 7)
         return masks
@@ -199,17 +186,6 @@ class _Encoded(msgspec.Struct, frozen=True, gc=False):
     """None: a row that is to be written by itself."""
 
 
-def _documents(values: Sequence[str | None], name: str) -> list[object]:
-    found: list[object] = []
-    for i, value in enumerate(values):
-        try:
-            found.append(None if value is None else msgspec.json.decode(value))
-        except (msgspec.DecodeError, RecursionError) as error:
-            where = f"rows[{i}].{name}"
-            raise InvalidInput("not JSON", where=where, found=str(error), expected="a text that holds JSON") from None
-    return found
-
-
 def _nulls(column: Array) -> np.ndarray[tuple[int], np.dtype[np.bool]]:
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
@@ -220,9 +196,9 @@ def _lengths(texts: Texts) -> Bytes:
 
 def _all(data: Bytes | None) -> Bytes:
     if data is None:
-        raise _OneByOne
+        raise OneByOne
     return data
 
 
 def _too_long() -> bytes:
-    raise _OneByOne
+    raise OneByOne

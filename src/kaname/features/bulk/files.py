@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 
 from kaname.arrow import RecordBatch, arrow
 from kaname.errors import InvalidInput
+from kaname.features.bulk.lines import PIECE_BYTES, Insertion, pieces
 from kaname.features.bulk.loading import load
 from kaname.features.columnar import PURPOSE
-from kaname.features.lines import PIECE_BYTES, Insertion, pieces
+from kaname.features.history.moments import Known
 from kaname.features.sql.query import Answer
 from kaname.features.stored import StoredRelation
 
@@ -37,16 +38,19 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def insert_file(relation: StoredRelation, path: Path, progress: Progress = lambda _: None) -> int:
+def insert_file(
+    relation: StoredRelation, path: Path, progress: Progress = lambda _: None, at: Known | None = None
+) -> int:
     """Write the rows of a file, many at a time, each time durably before the next are read; returns how many.
+    `at`: see `load`.
 
     Raises InvalidInput with `rows[i].attribute` or `line i.attribute` (what came before was written then, and the same
     again is safe), for a file that cannot be read, and MissingDependency.
     """
     try:
         if format_of(path) == "ndjson":
-            return _insert_lines(relation, path, progress)
-        return load(relation, _batches(path), progress)
+            return _insert_lines(Insertion(relation, at), path, progress)
+        return load(relation, _batches(path), progress, at)
     except OSError as error:  # Arrow's errors of reading are some, too
         raise InvalidInput("cannot be read", where=str(path), found=str(error)) from None
 
@@ -76,8 +80,7 @@ def _draft(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _insert_lines(relation: StoredRelation, path: Path, progress: Progress) -> int:
-    insertion = Insertion(relation)
+def _insert_lines(insertion: Insertion, path: Path, progress: Progress) -> int:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             insertion.feed(piece)

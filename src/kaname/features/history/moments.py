@@ -13,14 +13,45 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from kaname.errors import InvalidInput
-from kaname.features.refusing import refused
+from kaname.features.refusing import refused, shown
 from kaname.features.types import Relation, Row
 
 At: TypeAlias = datetime | Sequence[datetime]
 """One moment for all rows, or one for each."""
+Known: TypeAlias = datetime | str
+"""One moment for all rows, or the name of the column that holds that of each."""
 
+WRITTEN = "a time with its zone, as in 2026-01-31T12:00:00Z"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(0, 0, 1)
+
+
+def moment_from(text: str, where: str) -> datetime:
+    """The moment in a text. Raises InvalidInput."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidInput("not a moment", where=where, found=shown(text), expected=WRITTEN)
+    return found
+
+
+def known_from(at: str | None, column: str | None, where: str) -> Known | None:
+    """What a person said of many rows, as a text or as the name of a column. Raises InvalidInput."""
+    if at is not None and column is not None:
+        raise InvalidInput(
+            "a moment for all rows, and a column of moments", where=where, found=at, expected="one of the two"
+        )
+    return column if at is None else moment_from(at, where)
+
+
+def moments_in(values: Sequence[object], column: str) -> list[datetime]:
+    """The moments in the column of rows. Raises InvalidInput with `rows[i].column` where there is none."""
+    for number, value in enumerate(values):
+        if not isinstance(value, datetime):
+            raise refused(f"rows[{number}].{column}", value, WRITTEN, "no moment at which the row became known")
+    return list(values)  # type: ignore[arg-type]  # all of them are
 
 
 def micros(moment: object, name: str = "at") -> int:

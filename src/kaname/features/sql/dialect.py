@@ -27,7 +27,9 @@ _VERBS: dict[TokenType, Verb] = {
     TokenType.INSERT: "insert",
     TokenType.DELETE: "delete",
 }
+_QUOTED = (TokenType.STRING, TokenType.IDENTIFIER)
 _KNOWN = "SELECT, INSERT, DELETE or EXPLAIN"
+_TIME = "`?` or a time with its zone, as in '2026-01-31T12:00:00Z'"
 _AT = re.compile(r" from (\d+):(\d+)$")
 
 
@@ -66,6 +68,8 @@ class Statement(msgspec.Struct, frozen=True):
     allow_filtering: bool
     tree: exp.Expr
     table: exp.Table
+    known_at: exp.Expr | None
+    """The time behind KNOWN AT."""
     numbers: dict[int, int]
     """The number of each `?` by its place."""
 
@@ -124,15 +128,34 @@ def _parsed(text: str) -> Statement:
     verb = _verb(words, text)
     allow = [word.text.upper() for word in words[-2:]] == ["ALLOW", "FILTERING"]
     words = words[:-2] if allow else words
+    words, moment = (words, None) if verb == "select" else _known_at(words, text)
+    tree = _tree(words, text)
+    known_at = None if moment is None else _tree(moment, text)
+    table = _table(tree, words[-1], text)
+    marks = [node for root in (tree, known_at) if root is not None for node in root.find_all(exp.Placeholder)]
+    starts = sorted(node.meta["start"] for node in marks if not node.args.get("this"))
+    numbers = {start: number for number, start in enumerate(starts)}
+    return Statement(text, verb, explain, allow, tree, table, known_at, numbers)
+
+
+def _known_at(words: list[Token], text: str) -> tuple[list[Token], list[Token] | None]:
+    """The words in front of KNOWN AT, and those behind it."""
+    said = ["" if word.token_type in _QUOTED else word.text.upper() for word in words]
+    for i in range(len(words) - 2, 0, -1):
+        if said[i : i + 2] == ["KNOWN", "AT"]:
+            if i + 2 == len(words):
+                raise InvalidInput("KNOWN AT without a time", where=place_of(text, words[i].start), expected=_TIME)
+            return words[:i], words[i + 2 :]
+    return words, None
+
+
+def _tree(words: list[Token], text: str) -> exp.Expr:
     try:
         (tree,) = _Sql().parser().parse(words, text)
     except ParseError as error:
         raise _not_sql(error, words, text) from None
     assert tree is not None
-    table = _table(tree, words[-1], text)
-    marks = [node for node in tree.find_all(exp.Placeholder) if not node.args.get("this")]
-    starts = sorted(node.meta["start"] for node in marks)
-    return Statement(text, verb, explain, allow, tree, table, {start: number for number, start in enumerate(starts)})
+    return tree
 
 
 def _table(tree: exp.Expr, last: Token, text: str) -> exp.Table:

@@ -15,7 +15,7 @@ def explained(asked: Asked, stored: StoredRelation) -> dict[str, object]:
     """How a statement would be gone about, as a row."""
     if isinstance(asked, Insert):
         layouts = ", ".join(layout.name for layout in stored.layouts)
-        return {"does": f"writes {_count(len(asked.rows), 'row')}", "layout": layouts}
+        return {"does": f"writes {_count(len(asked.rows), 'row')}", "layout": layouts, **_known_at(asked)}
     select = asked.chosen if isinstance(asked, Delete) else asked
     plan = plan_of(select, stored.placement)
     return {
@@ -29,7 +29,12 @@ def explained(asked: Asked, stored: StoredRelation) -> dict[str, object]:
         "limit": select.limit,
         "other_layouts": ", ".join(plan.missing) or None,
         "refused": _refused(select, plan),
+        **({} if isinstance(asked, Select) else _known_at(asked)),
     }
+
+
+def _known_at(asked: Insert | Delete) -> dict[str, object]:
+    return {} if asked.at is None else {"known_at": value_shown(asked.at)}
 
 
 def _reads(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 
 from kaname.arrow import RecordBatch, Table, arrow
@@ -80,9 +81,9 @@ def query(
     if statement.explain:
         return _explained(wanted, stored)
     if isinstance(wanted, Insert):
-        return Answer((), iter(()), stored.insert(wanted.rows))
+        return Answer((), iter(()), stored.insert(wanted.rows, at=wanted.at))
     rows = _selected(wanted.chosen if isinstance(wanted, Delete) else wanted, stored)
-    return Answer((), iter(()), _deleted(rows, stored)) if isinstance(wanted, Delete) else rows
+    return Answer((), iter(()), _deleted(rows, stored, wanted.at)) if isinstance(wanted, Delete) else rows
 
 
 def _placed(error: NotFound, statement: Statement) -> NotFound:
@@ -99,10 +100,10 @@ def _selected(select: Select, stored: StoredRelation) -> Answer:
     return Answer(columns, rows_of(select, plan, stored))
 
 
-def _deleted(keys: Answer, stored: StoredRelation) -> int:
+def _deleted(keys: Answer, stored: StoredRelation, at: datetime | None) -> int:
     count = 0
     while some := list(islice(iter(keys), DELETED_AT_ONCE)):
-        stored.delete(some)
+        stored.delete(some, at=at)
         count += len(some)
     return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from sqlglot import exp
 
@@ -56,7 +57,7 @@ class _Reader:
         where = self._tree.args.get("where")
         key = tuple(Column(attribute.name, attribute.name) for attribute in self._names.relation.key)
         condition = None if where is None else self._where.condition(where.this)
-        return Delete(Select(key, condition, allow_filtering=self._statement.allow_filtering))
+        return Delete(Select(key, condition, allow_filtering=self._statement.allow_filtering), self._known_at())
 
     def insert(self) -> Insert:
         self._names.check_clauses(self._tree, ("this", "expression"))
@@ -71,7 +72,11 @@ class _Reader:
                 raise self._statement.refused(
                     "a key attribute is missing", into, expected=f"`{key.name}` among the attributes"
                 )
-        return Insert(tuple(self._row(node, attributes) for node in given.expressions))
+        return Insert(tuple(self._row(node, attributes) for node in given.expressions), self._known_at())
+
+    def _known_at(self) -> datetime | None:
+        node = self._statement.known_at
+        return None if node is None else self._values.moment(node)
 
     def _row(self, node: exp.Expr, attributes: list[Attribute]) -> Row:
         values = node.expressions if isinstance(node, exp.Tuple) else [node]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
@@ -40,12 +41,16 @@ class Insert(msgspec.Struct, frozen=True):
     """Rows to write."""
 
     rows: tuple[Row, ...]
+    at: datetime | None = None
+    """When they became known; None: now."""
 
 
 class Delete(msgspec.Struct, frozen=True):
     """Rows to delete: those that would be read."""
 
     chosen: Select
+    at: datetime | None = None
+    """When it became known that they are gone; None: now."""
 
 
 Asked: TypeAlias = Select | Insert | Delete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeAlias
@@ -18,7 +19,7 @@ from kaname.features.plain import reader_of
 from kaname.features.refusing import shown
 from kaname.features.sql.dialect import Statement, written
 from kaname.features.sql.refusals import COMPUTED, JOIN
-from kaname.features.types import Attribute
+from kaname.features.types import Attribute, Type
 
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 """Values for `?` in their order, or for `:name` by name."""
@@ -33,6 +34,7 @@ _WRITTEN = {
     "json": "a text that holds JSON",
     "vector": "numbers in brackets, as in [0.5, 1]",
 }
+_KNOWN_AT = Attribute("KNOWN AT", Type("timestamp"))
 _CASTS = {"TIMESTAMP": "timestamp", "TIMESTAMPTZ": "timestamp", "DATETIME": "timestamp", "DATE": "date"}
 
 _codec = lru_cache(4096)(codec_of)
@@ -68,6 +70,13 @@ class Values:
             literal = None if isinstance(node, exp.Placeholder) else _WRITTEN.get(attribute.type.name)
             message = f"not a value of `{attribute.name}`, which is {attribute.type}"
             raise self._statement.refused(message, node, error.found, literal or error.expected) from None
+
+    def moment(self, node: exp.Expr) -> datetime:
+        """When rows became known."""
+        value = self.of(node, _KNOWN_AT)
+        if isinstance(value, datetime):
+            return value
+        raise self._statement.refused("not a moment", node, shown(value), _WRITTEN["timestamp"])
 
     def whole(self, node: exp.Expr, what: str) -> int:
         """A number of rows."""

@@ -9,9 +9,11 @@ from itertools import islice
 import msgspec
 
 from kaname.errors import InvalidInput, TooLarge
+from kaname.features.bulk.loading import insert_columns
+from kaname.features.history.moments import Known
 from kaname.features.stored import StoredRelation
-from kaname.features.types import Row
-from kaname.features.wire import row_reader
+from kaname.features.types import Attribute, Relation, Row, Type
+from kaname.features.wire import RowReader, row_reader
 
 MEDIA_TYPES = ("application/x-ndjson", "application/jsonl", "application/octet-stream")
 PIECE_BYTES = 1024 * 1024
@@ -29,9 +31,11 @@ class Insertion:
     Not thread-safe; `feed` and `finish` block until what they write is durable.
     """
 
-    def __init__(self, relation: StoredRelation) -> None:
+    def __init__(self, relation: StoredRelation, at: Known | None = None) -> None:
+        """`at`: see `loading.load`."""
         self._relation = relation
-        self._reader = row_reader(relation.relation)
+        self._at = at
+        self._reader = reader_with(relation.relation, at)
         self._pending: list[bytes] = []
         self._size = 0
         self._lines = 0
@@ -63,7 +67,8 @@ class Insertion:
         if not filled:
             return
         try:
-            self.written += self._relation.insert(self._reader.read([line for _, line in filled]))
+            columns = self._reader.columns([line for _, line in filled])
+            self.written += insert_columns(self._relation, columns, self._at)
         except InvalidInput as error:
             raise self._placed(error, [number for number, _ in filled]) from None
 
@@ -74,6 +79,13 @@ class Insertion:
             where = f"line {numbers[int(match[1])]}{(error.where or '')[match.end() :]}"
         kept = f"; {self.written} rows before it were written" if self.written else ""
         return InvalidInput(error.message + kept, where=where, found=error.found, expected=error.expected)
+
+
+def reader_with(relation: Relation, at: Known | None) -> RowReader:
+    """What reads whole rows, and beside them a moment where `at` names one that is no attribute."""
+    if not isinstance(at, str) or at in relation.names:
+        return row_reader(relation)
+    return RowReader(relation, (*relation.attributes, Attribute(at, Type("timestamp"))))
 
 
 def pieces(rows: Iterable[Row]) -> Iterator[bytes]:
