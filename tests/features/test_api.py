@@ -144,6 +144,16 @@ def test_rows_stream_in_and_out(ask: Asker) -> None:
     assert (nothing.status_code, nothing.text) == (200, "")
 
 
+def test_rows_stream_in_as_csv(ask: Asker) -> None:
+    """With their moments, if a column says so."""
+    text = 'user_id,at,item,told\nann,2026-01-31T12:00:00Z,"a,b",2026-02-01T00:00:00Z\n'
+    headers = {"content-type": "text/csv; charset=utf-8"}
+    done = ask("POST", f"{ORDERS}/rows/stream?at_column=told", content=text, headers=headers)
+    assert done.json() == {"changed": 1}
+    found = ask("POST", f"{ORDERS}/rows/get", json={"keys": [KEY], "attributes": ["item"]}).json()
+    assert found == {"rows": [{"item": "a,b"}]}
+
+
 def test_rows_say_when_they_became_known(ask: Asker, features: Features) -> None:
     """In a body, in a stream and in a statement, for all rows or for each: the older row loses."""
     first, later = "2026-02-01T00:00:00Z", "2026-02-02T00:00:00Z"
@@ -357,7 +367,10 @@ BODIES: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "parameters too many": ("/api/v1/query", {"json": {**QUERY, "parameters": ["x"]}}, 400, "parameters"),
     "a stream of a statement that is none": ("/api/v1/query/stream", {"json": {"sql": "hello"}}, 400, "query:1:1"),
     "lines of another media type": (
-        f"{ORDERS}/rows/stream", {"content": b"x", "headers": {"content-type": "text/csv"}}, 415, "Content-Type",
+        f"{ORDERS}/rows/stream", {"content": b"x", "headers": {"content-type": "text/html"}}, 415, "Content-Type",
+    ),
+    "CSV without a key": (
+        f"{ORDERS}/rows/stream", {"content": b"item\nx", "headers": {"content-type": "text/csv"}}, 400, "line 1",
     ),
     "packed lines": (
         f"{ORDERS}/rows/stream", {"content": b"x", "headers": {"content-encoding": "gzip"}}, 415, "Content-Encoding",

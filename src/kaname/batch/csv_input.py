@@ -17,10 +17,10 @@ from kaname.batch.lines import LONGEST_ROW_BYTES, blocks
 from kaname.batch.named import kept_names, require
 from kaname.batch.types import PURPOSE, BadCell, Chunk, Options, Position, Rows
 from kaname.errors import InvalidInput
+from kaname.rowtext import BOM
 from kaname.signature import Feature, Signature
 from kaname.tensors import FLOATS
 
-BOM = b"\xef\xbb\xbf"
 HEADER_BYTES = 1024 * 1024
 
 

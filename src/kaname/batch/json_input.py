@@ -11,12 +11,13 @@ import msgspec
 
 from kaname.arrow import Array, arrow
 from kaname.batch import columns
-from kaname.batch.csv_input import BOM, too_long
+from kaname.batch.csv_input import too_long
 from kaname.batch.lines import blocks
 from kaname.batch.types import JSON, PURPOSE, BadCell, Chunk, Options, Position, Rows
 from kaname.call import Call, Principal
 from kaname.errors import InvalidInput, KanameError
 from kaname.inference.gather import check_table, gather_for, strict_context
+from kaname.rowtext import BOM
 from kaname.serving.json_input import JsonInput, explain
 from kaname.signature import Feature, Signature
 from kaname.tensors import FLOATS, Tensor

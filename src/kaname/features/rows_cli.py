@@ -40,7 +40,7 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
     @app.command()
     def insert(
         relation: Annotated[str, typer.Argument(metavar="RELATION")],
-        input: Annotated[Path, typer.Option(metavar="FILE", help="Rows: .parquet, .arrow, .ndjson or .jsonl.")],  # noqa: A002  (the option's name)
+        input: Annotated[Path, typer.Option(metavar="FILE", help="Rows: .parquet, .arrow, .ndjson, .jsonl or .csv.")],  # noqa: A002  (the option's name)
         at: Annotated[
             str | None, typer.Option(metavar="TIME", help="When they became known, as 2026-01-31T12:00Z; else now.")
         ] = None,

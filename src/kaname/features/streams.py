@@ -13,7 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from kaname.features.api import MOST_ROWS, QUERY, ROWS, Changed, Document, Moment, QueryRequest
-from kaname.features.bulk.lines import MEDIA_TYPES, Insertion, pieces
+from kaname.features.bulk.csv_rows import CsvRows
+from kaname.features.bulk.inserting import Insertion
+from kaname.features.bulk.lines import JsonLines, pieces
 from kaname.features.history.moments import known_from
 from kaname.features.opened import Features
 from kaname.features.shared import Shared
@@ -22,7 +24,8 @@ from kaname.web import bodies, decoding
 from kaname.web.endpoints import Site
 from kaname.web.resources import Nothing, Resource, Upload
 
-NDJSON = "application/x-ndjson"
+NDJSON, CSV = "application/x-ndjson", "text/csv"
+LINES = (NDJSON, "application/jsonl", "application/octet-stream")
 
 
 class Limited(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,12 +58,14 @@ class RowStreams:
 
     async def insert(self, request: Request) -> Response:
         """Lines in. Reading waits for writing: a sender that is faster is held up by its connection."""
-        bodies.check_media_type(request, MEDIA_TYPES)
+        bodies.check_media_type(request, (*LINES, CSV))
         shared, name = self._shared(request), request.path_params["relation"]
         asked = decoding.decode_query(request.query_params.multi_items(), KnownAt)
         assert isinstance(asked, KnownAt)
         at = known_from(asked.at, asked.at_column, "query.at")
-        insertion = Insertion(await run_in_threadpool(shared.relation, name, "write"), at)
+        stored = await run_in_threadpool(shared.relation, name, "write")
+        form = CsvRows if _is_csv(request) else JsonLines
+        insertion = Insertion(stored, form(stored.relation, at), at)
         try:
             async for chunk in request.stream():
                 await run_in_threadpool(insertion.feed, chunk)
@@ -81,7 +86,7 @@ class RowStreams:
     async def query(self, request: Request) -> Response:
         """The rows of a query out."""
         shared = self._shared(request)
-        bodies.check_media_type(request, ("application/json", *MEDIA_TYPES))
+        bodies.check_media_type(request, ("application/json", *LINES))
         raw = await bodies.read(request, self._site.max_body_bytes)
         asked = decoding.decode(raw, QueryRequest)
         assert isinstance(asked, QueryRequest)
@@ -102,6 +107,10 @@ class RowStreams:
     def _answer(self, response: Response) -> Response:
         response.headers["x-request-id"] = self._site.ids()
         return response
+
+
+def _is_csv(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == CSV
 
 
 def _begun(ask: Callable[[], Iterable[Row]]) -> tuple[Iterator[bytes], bytes]:
@@ -137,12 +146,12 @@ def resources() -> list[Resource]:
             method="POST",
             path=ROWS + "/stream",
             summary="Write rows line by line",
-            description="A row on each line. They are written as they come, in many batches: those before a bad line "
-            "stay, and the answer names the line. The same again is safe. Needs `write:<relation>`.",
+            description="A row on each line, or CSV. They are written as they come, in many batches: those before a "
+            "bad line stay, and the answer names the line. The same again is safe. Needs `write:<relation>`.",
             handler=None,
             scope="any",
             query=KnownAt,
-            body=Upload(MEDIA_TYPES, "Lines of JSON, each a row."),
+            body=Upload((*LINES, CSV), "Lines of JSON, each a row; or CSV with a header."),
             answer=Changed,
         ),
         replace(

@@ -56,8 +56,8 @@ def test_rows_say_when_they_became_known(project: Path) -> None:
     insert = ("-C", project, "features", "insert", "order", "--input", project / "rows.ndjson")
     (project / "rows.ndjson").write_text('{"user_id": "u", "n": 1, "item": "new", "t": "2026-02-01T00:00:00Z"}')
     assert kaname(*insert, "--at-column", "t").out == "1 row written\n"
-    (project / "rows.ndjson").write_text('{"user_id": "u", "n": 1, "item": "old"}')
-    assert kaname(*insert, "--at", "2026-01-31T12:00Z").out == "1 row written\n"
+    (project / "rows.csv").write_text("user_id,n,item\nu,1,old\n")
+    assert kaname(*insert[:-1], project / "rows.csv", "--at", "2026-01-31T12:00Z").out == "1 row written\n"
     shown = kaname("-C", project, "features", "query", "SELECT item FROM order WHERE user_id = 'u'", "--json")
     assert shown.out == '{"item":"new"}\n'
     refused = kaname(*insert, "--at", "yesterday")

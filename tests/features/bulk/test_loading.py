@@ -181,7 +181,7 @@ def test_a_file_that_is_none_is_refused(features: Features, tmp_path: Path) -> N
     (tmp_path / "broken.ndjson").write_text(json.dumps({"user_id": "u"}))
     for name, expected in {
         "nosuch.parquet": "cannot be read",
-        "rows.csv": "not a kind of file for rows; expected .parquet",
+        "rows.txt": "not a kind of file for rows; expected .parquet",
         "broken.parquet": "not a file of its kind",
         "broken.arrow": "not a file of its kind",
         "broken.ndjson": "line 1.at: a key attribute is missing",

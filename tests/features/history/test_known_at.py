@@ -13,7 +13,8 @@ import pytest
 
 from kaname.errors import InvalidInput
 from kaname.features.bulk.files import insert_file
-from kaname.features.bulk.lines import Insertion
+from kaname.features.bulk.inserting import Insertion
+from kaname.features.bulk.lines import JsonLines
 from kaname.features.bulk.loading import FEW
 from kaname.features.opened import Features
 from tests.features.history import test_history
@@ -93,6 +94,12 @@ def test_a_moment_that_is_none_is_refused_with_its_place(features: Features, cas
     assert told(features, "plane") == []
 
 
+def inserting(features: Features) -> Insertion:
+    """Lines of planes with a column of moments."""
+    planes = features.relation("plane")
+    return Insertion(planes, JsonLines(planes.relation, "known"), "known")
+
+
 @pytest.mark.parametrize("count", [3, FEW + 3])
 def test_arrow_and_lines_have_a_column_of_moments(features: Features, count: int) -> None:
     """Beside the attributes, or one of them; few rows and many."""
@@ -103,7 +110,7 @@ def test_arrow_and_lines_have_a_column_of_moments(features: Features, count: int
     lines = "".join(
         f'{{"tail": "{name}", "known": "{time.isoformat()}"}}\n' for name, time in zip(names, times, strict=True)
     )
-    insertion = Insertion(features.relation("plane"), "known")
+    insertion = inserting(features)
     insertion.feed(lines.encode())
     assert insertion.finish() == count
     found = told(features, "plane")
@@ -152,7 +159,7 @@ LINES: dict[str, tuple[Any, str]] = {
 def test_a_line_without_its_moment_is_refused(features: Features, case: str) -> None:
     """With its number; of its batch nothing is written."""
     value, expected = LINES[case]
-    insertion = Insertion(features.relation("plane"), "known")
+    insertion = inserting(features)
     insertion.feed(f'{{"tail": "a", "known": "{Z}"}}\n{json.dumps({"tail": "b", "known": value})}'.encode())
     with pytest.raises(InvalidInput, match=f"^{expected}"):
         insertion.finish()

@@ -1,4 +1,4 @@
-"""Rows from files and into files: Parquet, Arrow IPC, lines of JSON."""
+"""Rows from files and into files: Parquet, Arrow IPC, lines of JSON; from CSV."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Literal, TypeAlias
 
 from kaname.arrow import RecordBatch, arrow
 from kaname.errors import InvalidInput
-from kaname.features.bulk.lines import PIECE_BYTES, Insertion, pieces
+from kaname.features.bulk.csv_rows import CsvRows
+from kaname.features.bulk.inserting import PIECE_BYTES, Insertion
+from kaname.features.bulk.lines import JsonLines, pieces
 from kaname.features.bulk.loading import load
 from kaname.features.columnar import PURPOSE
 from kaname.features.history.moments import Known
 from kaname.features.sql.query import Answer
 from kaname.features.stored import StoredRelation
 
-Format: TypeAlias = Literal["parquet", "arrow", "ndjson"]
+Format: TypeAlias = Literal["parquet", "arrow", "ndjson", "csv"]
 Progress: TypeAlias = Callable[[int], None]
 """Gets the rows so far."""
 
@@ -27,7 +29,9 @@ _ENDINGS: dict[str, Format] = {
     ".feather": "arrow",
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".csv": "csv",
 }
+_TEXTS = {"ndjson": JsonLines, "csv": CsvRows}
 
 
 def format_of(path: Path) -> Format:
@@ -48,8 +52,9 @@ def insert_file(
     again is safe), for a file that cannot be read, and MissingDependency.
     """
     try:
-        if format_of(path) == "ndjson":
-            return _insert_lines(Insertion(relation, at), path, progress)
+        text = _TEXTS.get(format_of(path))
+        if text is not None:
+            return _insert_text(Insertion(relation, text(relation.relation, at), at), path, progress)
         return load(relation, _batches(path), progress, at)
     except OSError as error:  # Arrow's errors of reading are some, too
         raise InvalidInput("cannot be read", where=str(path), found=str(error)) from None
@@ -58,6 +63,9 @@ def insert_file(
 def write_file(answer: Answer, path: Path, progress: Progress = lambda _: None) -> int:
     """Write the rows of a query to a file, which appears under its name when it is complete; returns how many."""
     kind = format_of(path)
+    if kind == "csv":
+        expected = " or ".join(ending for ending, of in _ENDINGS.items() if of != "csv")
+        raise InvalidInput("rows are not written as CSV, which has no types", where=str(path), expected=expected)
     with _draft(path) as draft:
         if kind != "ndjson":
             return _write_batches(answer, draft, kind, progress)
@@ -80,7 +88,7 @@ def _draft(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _insert_lines(insertion: Insertion, path: Path, progress: Progress) -> int:
+def _insert_text(insertion: Insertion, path: Path, progress: Progress) -> int:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             insertion.feed(piece)
