@@ -55,6 +55,7 @@ class AttributeCells:
 
     def __init__(self, places: Mapping[str, tuple[str, bytes]], codecs: Mapping[str, Codec]) -> None:
         """`places`: family and qualifier of each attribute."""
+        self._places, self._codecs = places, codecs
         self.attributes = tuple(places)
         self.families = tuple(dict.fromkeys(family for family, _ in places.values()))
         self.qualifiers = tuple(qualifier for _, qualifier in places.values())
@@ -92,7 +93,9 @@ class AttributeCells:
                 into.setdefault(family, set()).add(qualifier)
 
     def only(self, names: Collection[str]) -> Group:
-        return self
+        if all(name in names for name in self.attributes):
+            return self
+        return AttributeCells({name: place for name, place in self._places.items() if name in names}, self._codecs)
 
 
 class OneCell:
@@ -105,15 +108,12 @@ class OneCell:
         names: Sequence[str],
         write: Pack,
         read: Unpack,
-        read_some: Callable[[Collection[str]], Unpack | None] = lambda _: None,
-        *,
-        packed: bool = False,
+        read_some: Callable[[Collection[str]], Unpack] | None = None,
     ) -> None:
-        """`read_some` gives what reads only some attributes, where that is cheaper; `packed`: its bytes are those of
-        `packing`."""
+        """`read_some` gives what reads only some attributes: then the bytes are those of `packing`."""
         self.attributes = tuple(names)
         self.families = (family,)
-        self.qualifier, self.packed = qualifier, packed
+        self.qualifier, self.packed = qualifier, read_some is not None
         self._family, self._qualifier = family, qualifier
         self._write, self._read, self._read_some = write, read, read_some
 
@@ -133,10 +133,9 @@ class OneCell:
             into.setdefault(self._family, set()).add(self._qualifier)
 
     def only(self, names: Collection[str]) -> Group:
-        read = self._read_some(names)
-        if read is None:
+        if self._read_some is None or all(name in names for name in self.attributes):
             return self
-        return OneCell(self._family, self._qualifier, self.attributes, self._write, read)
+        return OneCell(self._family, self._qualifier, self.attributes, self._write, self._read_some(names))
 
     def _all_or_none(self, only: Collection[str]) -> bool:
         """Whether all attributes are to be written. Raises InvalidInput for some of them."""
@@ -150,7 +149,7 @@ class OneCell:
 def packed(family: str, qualifier: bytes, codecs: Sequence[Codec]) -> OneCell:
     """`value pack[…]`."""
     names, (write, read) = [codec.attribute for codec in codecs], pack_of(codecs)
-    return OneCell(family, qualifier, names, write, read, partial(unpack_of_some, codecs), packed=True)
+    return OneCell(family, qualifier, names, write, read, partial(unpack_of_some, codecs))
 
 
 def joined(family: str, qualifier: bytes, parts: Sequence[CompiledPart]) -> OneCell:

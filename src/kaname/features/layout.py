@@ -7,15 +7,18 @@ from typing import Literal, NoReturn, TypeAlias
 
 import msgspec
 
-from kaname.errors import CorruptData, InvalidInput
+from kaname.errors import InvalidInput
 from kaname.features import ranges
-from kaname.features.codecs import UNREADABLE
+from kaname.features.decoding import Decode, decoder
 from kaname.features.groups import Group, Writes
-from kaname.features.parts import CompiledPart, take_parts, write_parts
+from kaname.features.parts import CompiledPart, write_parts
 from kaname.features.ranges import Span, Within
 from kaname.features.refusing import shown
 from kaname.features.types import Relation, Row
-from kaname.storage.cells.types import MAX_ROW_BYTES, Cells, Columns, Delete, Family, Mutation, Put, Table
+from kaname.storage.cells.types import MAX_ROW_BYTES, Columns, Delete, Family, Mutation, Put, Table
+
+MOST_KEPT = 64
+"""Choices of attributes whose decoders are kept."""
 
 StoreKind: TypeAlias = Literal["cells", "cassandra", "hbase"]
 
@@ -54,7 +57,9 @@ class Layout:
         """What rows of this layout have: the key, and what its cells hold."""
         self._names = frozenset(relation.names)
         self._key_names = tuple(attribute.name for attribute in relation.key)
-        self._empty: dict[str, object] = dict.fromkeys(self.attributes)
+        self.decode = self._decoder(self.attributes)
+        """The row of a key and its cells."""
+        self._decodes: dict[frozenset[str], Decode] = {}
 
     @property
     def place(self) -> tuple[StoreName, str]:
@@ -114,18 +119,19 @@ class Layout:
             self.groups[0].find(self.groups[0].attributes, found)
         return found
 
-    def decode(self, key: bytes, cells: Cells) -> dict[str, object]:
-        """The row of a key and its cells; what is not in these is null. Raises CorruptData for bytes of no row."""
-        row = self._empty.copy()
-        try:
-            for group in self.groups:
-                group.read(cells, row)
-            take_parts(self.row, key, row)
-        except UNREADABLE as error:
-            raise CorruptData(
-                f"not a row of schema `{self.name}`: {error}", where=f"{self.table}[{key.hex()}]"
-            ) from error
-        return row
+    def decode_some(self, attributes: Collection[str]) -> Decode:
+        """What decodes these attributes of rows, and no others, though others may be among them."""
+        wanted = frozenset(attributes)
+        if wanted.issuperset(self.attributes):
+            return self.decode
+        if wanted not in self._decodes:
+            if len(self._decodes) == MOST_KEPT:
+                self._decodes.clear()
+            self._decodes[wanted] = self._decoder(tuple(wanted.intersection(self.attributes)))
+        return self._decodes[wanted]
+
+    def _decoder(self, attributes: Collection[str]) -> Decode:
+        return decoder((self.name, self.table), self.row, self.groups, attributes)
 
     def sorted_by(self, equal: Collection[str] = ()) -> list[tuple[str, bool]]:
         """What rows with one value of each attribute in `equal` are sorted by: attributes, and whether descending."""

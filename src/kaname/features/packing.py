@@ -99,31 +99,41 @@ def _unpack_of(codecs: Sequence[Codec]) -> Unpack:
     return unpack
 
 
-def unpack_of_some(codecs: Sequence[Codec], names: Collection[str]) -> Unpack | None:
-    """What reads only some attributes of a pack, which costs what these cost; None: their place depends on others."""
-    chosen = [i for i, codec in enumerate(codecs) if codec.attribute in names]
-    if any(not codecs[i].code for i in chosen):
-        return None
+def unpack_of_some(codecs: Sequence[Codec], names: Collection[str]) -> Unpack:
+    """What reads only some attributes of a pack, which costs what these cost."""
     everything, count = _unpack_of(codecs), len(codecs)
-    wide = "".join(c.code if c.attribute in names else f"{struct.calcsize(f'>{c.code}')}x" for c in codecs if c.code)
-    packer = struct.Struct(f">B{(count + 7) // 8}s{wide}")
+    wide, long = [c for c in codecs if c.code], [c for c in codecs if not c.code]
+    last = max((i for i, c in enumerate(long, 1) if c.attribute in names), default=0)
+    fields = "".join(c.code if c.attribute in names else f"{struct.calcsize(f'>{c.code}')}x" for c in wide)
+    packer = struct.Struct(f">B{(count + 7) // 8}s{fields}{'I' * last}")
     unpack_from, size, clear = packer.unpack_from, _header(codecs).size, bytes((count + 7) // 8)
-    exact = all(codec.code for codec in codecs)
-    wanted = [codecs[i].attribute for i in chosen]
-    revived = [(codecs[i].attribute, codecs[i].revive) for i in chosen]
-    to_revive = [(name, revive) for name, revive in revived if revive is not None]
-    marks = [(codecs[i].attribute, i >> 3, 1 << (i & 7)) for i in chosen]
+    wanted = [c.attribute for c in wide if c.attribute in names]
+    to_revive = [(c.attribute, c.revive) for c in wide if c.attribute in names and c.revive is not None]
+    to_read = [(c.attribute, c.read if c.attribute in names else None) for c in long[:last]]
+    marks = [(c.attribute, i >> 3, 1 << (i & 7)) for i, c in enumerate(codecs) if c.attribute in names]
+    first, exact = len(wanted), not long
 
     def unpack(data: bytes, into: dict[str, object]) -> None:
         if data[:1] != _BYTES[count] or len(data) < size or (exact and len(data) != size):
             return everything(data, into)  # written before attributes were appended, or not a pack
         _, nulls, *items = unpack_from(data)
-        into.update(zip(wanted, items, strict=True))
+        into.update(zip(wanted, items, strict=False))
         for name, revive in to_revive:
             into[name] = revive(into[name])
+        if to_read:
+            _unpack_long(data, items[first:], into)
         if nulls != clear:
             into.update((name, None) for name, at, bit in marks if nulls[at] & bit)
         return None
+
+    def _unpack_long(data: bytes, lengths: Sequence[Any], into: dict[str, object]) -> None:
+        at = size
+        for (name, read), length in zip(to_read, lengths, strict=True):
+            if read is not None:
+                into[name] = read(data[at : at + length])
+            at += length
+        if at > len(data):
+            raise ValueError(f"{len(data)} bytes where {at} are expected")
 
     return unpack
 

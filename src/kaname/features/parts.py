@@ -102,14 +102,15 @@ def write_parts(parts: Sequence[CompiledPart], row: Row) -> bytes:
     )
 
 
-def take_parts(parts: Sequence[CompiledPart], data: bytes, into: dict[str, object]) -> None:
-    """Put the values in `data` into a row. Raises ValueError when there are more bytes, or fewer."""
+def take_parts(parts: Sequence[CompiledPart], data: bytes, into: dict[str, object], *, whole: bool = True) -> None:
+    """Put the values in `data` into a row. Raises ValueError when there are fewer bytes, or more where these parts are
+    the `whole`."""
     at = 0
     for part in parts:
         value, at = part.take(data, at)
         if part.attribute is not None:
             into[part.attribute] = value
-    if at != len(data):
+    if at != len(data) if whole else at > len(data):
         raise ValueError(f"{len(data)} bytes where {at} are expected")
 
 

@@ -141,13 +141,22 @@ class StoredRelation:
         return [None if row is None else {name: row.get(name) for name in wanted} for row in found]
 
     def scan(
-        self, layout: Layout, span: Span, *, limit: int | None = None, reverse: bool = False
+        self,
+        layout: Layout,
+        span: Span,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+        attributes: Collection[str] | None = None,
     ) -> Iterator[dict[str, object]]:
         """The rows of a span (see `Layout.span`) with the attributes that the layout holds, in the order of their keys;
-        with `reverse` from the last to the first; at most `limit`. What is written meanwhile may be among them."""
+        with `reverse` from the last to the first; at most `limit`. What is written meanwhile may be among them.
+
+        `attributes`: those that are needed; others may be among what it finds. None: all."""
         store = self.placement.stores[layout.store]
+        decode = layout.decode if attributes is None else layout.decode_some(attributes)
         for row in store.scan(layout.table, span.start, span.stop, limit=limit, reverse=reverse):
-            yield layout.decode(row.key, row.cells)
+            yield decode(row.key, row.cells)
 
     def changes(self, start: datetime | None = None, stop: datetime | None = None) -> Iterator[Change]:
         """The recorded writes that became known at `start` or later, before `stop`, in the order of these moments.
@@ -239,9 +248,10 @@ def _read(
 ) -> Iterator[dict[str, object] | None]:
     rows = [layout.key(key, number=i) for i, key in enumerate(keys)]
     columns = None if attributes is None else layout.columns(attributes)
+    decode = layout.decode if attributes is None else layout.decode_some(attributes)
     for row, cells in zip(rows, store.get_many(layout.table, rows, columns), strict=True):
         whole: Cells = cells if cells or columns is None else store.get(layout.table, row)
-        yield layout.decode(row, whole) if whole else None
+        yield decode(row, whole) if whole else None
 
 
 def _batches(rows: Iterable[_Made]) -> Iterator[dict[StoreName, list[Mutation]]]:

@@ -43,6 +43,8 @@ class _Reading:
         self._relation = relation
         self._limit = limit
         self._wanted = needed(select, plan.rest)
+        if plan.missing:
+            self._wanted.update(attribute.name for attribute in relation.relation.key)
         early = [one for one in plan.rest if not set(plan.missing).intersection(attributes_of(one))]
         self._early = list(map(test_of, early))
         self._late = [test_of(one) for one in plan.rest if one not in early]
@@ -57,7 +59,9 @@ class _Reading:
     def span(self, span: Span) -> Iterator[Row]:
         """The rows of one range."""
         plan = self._plan
-        rows: Iterator[Row] = self._relation.scan(plan.layout, span, limit=self._limit, reverse=plan.reverse)
+        rows: Iterator[Row] = self._relation.scan(
+            plan.layout, span, limit=self._limit, reverse=plan.reverse, attributes=self._wanted
+        )
         rows = _kept(rows, self._early)
         return _kept(self._filled(rows), self._late) if plan.missing else rows
 
