@@ -160,7 +160,7 @@ def test_rows_say_when_they_became_known(ask: Asker, features: Features) -> None
     rows = [{**KEY, "item": "late"}, {**KEY, "user_id": "bob", "item": "late"}]
     assert ask("POST", f"{ORDERS}/rows", json={"rows": rows, "at": [later, later]}).json() == {"changed": 2}
     older = {**KEY, "item": "old"}
-    for path, given in {
+    asked: dict[str, dict[str, Any]] = {
         f"{ORDERS}/rows": {"json": {"rows": [older], "at": first}},
         f"{ORDERS}/rows/delete": {"json": {"keys": [KEY], "at": first}},
         f"{ORDERS}/rows/stream?at=2026-02-01T00:00Z": {"content": json.dumps(older)},
@@ -171,7 +171,8 @@ def test_rows_say_when_they_became_known(ask: Asker, features: Features) -> None
                 "parameters": [*KEY.values(), first],
             }
         },
-    }.items():
+    }
+    for path, given in asked.items():
         assert ask("POST", path, **given).json()["changed"] == 1
     assert [row["item"] for row in features.query("SELECT item FROM order ALLOW FILTERING")] == ["late", "late"]
 

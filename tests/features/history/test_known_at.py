@@ -17,6 +17,7 @@ from kaname.features.bulk.inserting import Insertion
 from kaname.features.bulk.lines import JsonLines
 from kaname.features.bulk.loading import FEW
 from kaname.features.opened import Features
+from kaname.storage.cells.memory import MemoryCells
 from tests.features.history import test_history
 from tests.features.history.test_history import DAY, T, told
 
@@ -59,7 +60,7 @@ def test_an_attribute_may_be_called_known_or_at() -> None:
     """The two words mean a moment only together, without quotes, behind a statement that writes."""
     text = "define relation r { known string key, at int32 };\n"
     text += 'define schema s for r on cells("m") { table "t", row known, family "f", value pack[] };'
-    features = test_history.made(test_history.MemoryCells(test_history.at(T)), test_history.at(T), text)
+    features = test_history.made(MemoryCells(test_history.at(T)), test_history.at(T), text)
     features.query("INSERT INTO r (known, at) VALUES ('KNOWN AT', 1)")
     assert features.query("SELECT known AS \"AT\", at FROM r WHERE known = 'KNOWN AT'").all() == [
         {"AT": "KNOWN AT", "at": 1}
@@ -103,19 +104,18 @@ def inserting(features: Features) -> Insertion:
 @pytest.mark.parametrize("count", [3, FEW + 3])
 def test_arrow_and_lines_have_a_column_of_moments(features: Features, count: int) -> None:
     """Beside the attributes, or one of them; few rows and many."""
-    times = [T + timedelta(seconds=i) for i in range(count)]
-    names = [f"N{i:04}" for i in range(count)]
-    assert features.load("plane", pa.table({"tail": names, "known": times}), at="known") == count
+    names, times = [f"N{i:04}" for i in range(count)], [T + timedelta(seconds=i) for i in range(count)]
+    later = [moment + DAY for moment in times]
+    latest = [moment + DAY for moment in later]
     assert features.load("plane", pa.table({"tail": names, "seen_at": times}), at="seen_at") == count
-    lines = "".join(
-        f'{{"tail": "{name}", "known": "{time.isoformat()}"}}\n' for name, time in zip(names, times, strict=True)
-    )
+    assert features.load("plane", pa.table({"tail": names, "known": later}), at="known") == count
     insertion = inserting(features)
-    insertion.feed(lines.encode())
+    for name, moment in zip(names, latest, strict=True):
+        insertion.feed(f'{{"tail": "{name}", "known": "{moment.isoformat()}"}}\n'.encode())
     assert insertion.finish() == count
     found = told(features, "plane")
-    assert [moment for moment, *_ in found] == sorted([*times, *times, *times])
-    assert {"seen_at" in row for _, _, row in found} == {True, False}
+    assert [moment for moment, *_ in found] == [*times, *later, *latest]
+    assert [row.get("seen_at") for *_, row in found] == [*times, *[None] * (2 * count)]
 
 
 def test_a_file_has_one_moment_or_many(features: Features, tmp_path: Path) -> None:
@@ -125,9 +125,8 @@ def test_a_file_has_one_moment_or_many(features: Features, tmp_path: Path) -> No
     pq.write_table(pa.table({"tail": ["N3"], "t": [T + DAY]}), tmp_path / "b.parquet")
     assert insert_file(planes, tmp_path / "a.ndjson", at=T) == 2
     assert insert_file(planes, tmp_path / "b.parquet", at="t") == 1
-    assert [(moment, row["tail"]) for moment, _, row in told(features, "plane")] == [
-        (T, "N1"), (T, "N2"), (T + DAY, "N3"),
-    ]  # fmt: skip
+    found = sorted((moment, row["tail"]) for moment, _, row in told(features, "plane"))
+    assert found == [(T, "N1"), (T, "N2"), (T + DAY, "N3")]
 
 
 COLUMNS: dict[str, tuple[dict[str, Any], str]] = {

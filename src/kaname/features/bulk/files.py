@@ -11,13 +11,14 @@ from typing import Literal, TypeAlias
 from kaname.arrow import RecordBatch, arrow
 from kaname.errors import InvalidInput
 from kaname.features.bulk.csv_rows import CsvRows
-from kaname.features.bulk.inserting import PIECE_BYTES, Insertion
+from kaname.features.bulk.inserting import PIECE_BYTES, Form, Insertion
 from kaname.features.bulk.lines import JsonLines, pieces
 from kaname.features.bulk.loading import load
 from kaname.features.columnar import PURPOSE
 from kaname.features.history.moments import Known
 from kaname.features.sql.query import Answer
 from kaname.features.stored import StoredRelation
+from kaname.features.types import Relation
 
 Format: TypeAlias = Literal["parquet", "arrow", "ndjson", "csv"]
 Progress: TypeAlias = Callable[[int], None]
@@ -31,7 +32,7 @@ _ENDINGS: dict[str, Format] = {
     ".jsonl": "ndjson",
     ".csv": "csv",
 }
-_TEXTS = {"ndjson": JsonLines, "csv": CsvRows}
+_TEXTS: dict[Format, Callable[[Relation, Known | None], Form]] = {"ndjson": JsonLines, "csv": CsvRows}
 
 
 def format_of(path: Path) -> Format:

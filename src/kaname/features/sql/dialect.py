@@ -155,6 +155,7 @@ def _tree(words: list[Token], text: str) -> exp.Expr:
     except ParseError as error:
         raise _not_sql(error, words, text) from None
     assert tree is not None
+    tree.meta.setdefault("start", words[0].start)
     return tree
 
 
