@@ -11,7 +11,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parents[1] / "src" / "kaname" / "protobuf" / "protos"
-NAMES = ("health.proto", "open_inference.proto", "reflection.proto", "tensorflow.proto", "tensorflow_serving.proto")
+NAMES = (
+    "health.proto",
+    "open_inference.proto",
+    "reflection.proto",
+    "tensorflow.proto",
+    "tensorflow_error.proto",
+    "tensorflow_serving.proto",
+)
 DESCRIPTORS = PROTOS / "descriptors.binpb"
 
 

@@ -117,6 +117,18 @@ def decode_binary(raw: bytes | memoryview, datatype: str, shape: tuple[int, ...]
     return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
 
+def viewed(raw: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Tensor:
+    """The tensor in what somebody sent: a view of it where its alignment permits. Raises InvalidInput."""
+    tensor = decode_binary(raw, datatype, shape, where)
+    if datatype == "BOOL":
+        bytes_ = tensor.view(np.uint8)
+        if bytes_.size and int(bytes_.max()) > 1:
+            at = int(np.argmax(bytes_.reshape(-1) > 1))
+            found = f"byte {int(bytes_.reshape(-1)[at])} at {at}"
+            raise InvalidInput("not a BOOL", where=where, found=found, expected="bytes of 0 or 1")
+    return tensor if tensor.flags.aligned else tensor.copy()
+
+
 def _split_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes]:
     view = memoryview(raw)
     found: list[bytes] = []

@@ -104,13 +104,14 @@ def test_a_remote_answers_with_the_bits_of_the_original(far: Far, project: Path)
     add(project, describe(project, one.url, name="json", binary=False))
     add(project, describe(project, grpc, name="grpc", protocol="oip-grpc"))
     add(project, describe(project, one.url, name="tfs", protocol="tfs"))
+    add(project, describe(project, grpc, name="tfs-grpc", protocol="tfs-grpc"))
     form = {"named": True, "ready": "/health/ready"}
     url = f"{one.url}/api/v1/models/iris/predict"
     add(project, describe(project, url, name="rows", protocol="http", signature=ROW_SIGNATURE, http=form))
     add(project, f"{one.url}/v2/models/iris")
     with Server(project) as near:
         original = outputs(one, "iris", ROWS)
-        for name in ("oip", "json", "grpc", "tfs", "far"):
+        for name in ("oip", "json", "grpc", "tfs", "tfs-grpc", "far"):
             assert outputs(near, name, ROWS) == original, name
         found = outputs(near, "rows", ROWS)
         labels, chances = original["label"], np.frombuffer(original["probabilities"], np.float32).reshape(-1, 3)
@@ -120,13 +121,13 @@ def test_a_remote_answers_with_the_bits_of_the_original(far: Far, project: Path)
             until(lambda: set(client.get("/health/all").json().values()) == {"ok"}, "all are ready")
 
 
-@pytest.mark.parametrize("protocol", ["oip", "oip-grpc"])
+@pytest.mark.parametrize("protocol", ["oip", "oip-grpc", "tfs-grpc"])
 def test_another_address_takes_over_and_the_killed_one_comes_back(far: Far, project: Path, protocol: str) -> None:
     """No request fails while one of two servers is killed and started again; with both gone the model says why it is
     not ready, its caller is told 503, other models go on, and it is ready again when one is back."""
     ports = free_port(), free_port()
     one, two = far("one", grpc_port=ports[0]), far("two", grpc_port=ports[1])
-    urls = [f"grpc://127.0.0.1:{port}" for port in ports] if protocol == "oip-grpc" else [one.url, two.url]
+    urls = [f"grpc://127.0.0.1:{port}" for port in ports] if protocol.endswith("grpc") else [one.url, two.url]
     trust(project, one.admin, *urls)
     add(project, describe(project, *urls, protocol=protocol))
     with Server(project) as near, near.client() as client:

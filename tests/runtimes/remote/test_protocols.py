@@ -1,4 +1,4 @@
-"""The protocols of remote models other than the Open Inference Protocol over HTTP, against real sockets."""
+"""The protocols of remote models over HTTP other than the Open Inference Protocol, against real sockets."""
 
 from __future__ import annotations
 
@@ -6,34 +6,19 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
-import msgspec
 import numpy as np
 import pytest
 
-from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, Overloaded, RemoteFailed, Unavailable
-from kaname.protobuf.messages import kind
-from kaname.runtimes.remote.description import Remote, Rows
-from kaname.runtimes.remote.session import RemoteSession
-from kaname.runtimes.types import SessionOptions
+from kaname.errors import RemoteFailed
+from kaname.runtimes.remote.description import Rows
 from kaname.signature import Feature, OutputSpec, Signature
-from kaname.telemetry.tracecontext import OUTGOING
 from kaname.tensors import Tensor, TensorSpec
 from tests.processes import until
 
-from .peer import SIGNATURE, Handler, Peer, says
-
-ROWS: Tensor = np.random.default_rng(5).normal(size=(50, 2)).astype(np.float32)
-TWICE: Tensor = ROWS * np.float32(2)
-TEXTS = Signature(
-    task="other",
-    inputs=(TensorSpec(name="t", datatype="BYTES", shape=(-1,)),),
-    outputs=(OutputSpec(name="t", datatype="BYTES", shape=(-1,)),),
-)
-BYTES: Tensor = np.array([b"plain", b"\x00\xff"], dtype=object)
+from .conftest import BYTES, ROWS, TEXTS, TWICE, Connect, failure
+from .peer import Handler, Peer, says
 
 
 @pytest.fixture
@@ -43,34 +28,9 @@ def peer() -> Iterator[Peer]:
         yield one
 
 
-Connect = Callable[..., RemoteSession]
-
-
-@pytest.fixture
-def connect() -> Iterator[Connect]:
-    """Opens sessions; all are closed at the end."""
-    opened: list[RemoteSession] = []
-
-    def open_(protocol: str, url: str, signature: Signature = SIGNATURE, **fields: Any) -> RemoteSession:
-        remote = Remote(**{"protocol": protocol, "urls": (url,), "model": "m", "probe_ms": 50, **fields})
-        opened.append(RemoteSession(remote, signature, SessionOptions()))
-        return opened[-1]
-
-    yield open_
-    for session in opened:
-        session.close()
-
-
 def answered(handler: Handler, make: Callable[[Any], object]) -> None:
     """What `make` makes of the request."""
     handler.say(200, json.dumps(make(json.loads(handler.body))).encode())
-
-
-def failure(session: RemoteSession, inputs: Tensor = ROWS) -> KanameError:
-    """The error that a request ends in."""
-    with pytest.raises(KanameError) as raised:
-        session.run((inputs,))
-    return raised.value
 
 
 # --- TensorFlow Serving ---------------------------------------------------------------------------------
@@ -204,139 +164,3 @@ def test_an_endpoint_without_a_probe_is_ready_when_somebody_listens(connect: Con
         until(lambda: asked.trouble is not None, "the path says that it is not ready")
         assert listening.trouble is None
     until(lambda: listening.trouble is not None, "nobody listens")
-
-
-# --- gRPC -----------------------------------------------------------------------------------------------
-
-
-class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
-    """The protocol's service: doubles `x`; `step` may do something else with an inference."""
-
-    def __init__(self) -> None:
-        self.ready = True
-        self.typed = False
-        self.step: Callable[[grpc.ServicerContext], None] = lambda _: None
-        self.calls: list[grpc.ServicerContext] = []
-        self.left_s: list[float] = []
-        self.metadata: list[dict[str, str]] = []
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        """The method that is called."""
-        name = details.method.rsplit("/", 1)[1]
-        method = {"ModelInfer": self.infer, "ModelReady": self.is_ready}.get(name)
-        if method is None:
-            return None
-        return grpc.unary_unary_rpc_method_handler(
-            method,
-            request_deserializer=kind(f"inference.{name}Request").FromString,
-            response_serializer=lambda message: message.SerializeToString(),
-        )
-
-    def is_ready(self, _: Any, __: grpc.ServicerContext) -> Any:
-        """`ModelReady`."""
-        return kind("inference.ModelReadyResponse")(ready=self.ready)
-
-    def infer(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """`ModelInfer`."""
-        self.calls.append(context)
-        self.left_s.append(context.time_remaining())
-        self.metadata.append(dict(context.invocation_metadata()))
-        self.step(context)
-        x = np.frombuffer(request.raw_input_contents[0], np.float32) * np.float32(2)
-        answer = kind("inference.ModelInferResponse")(model_name="m")
-        output = answer.outputs.add(name="y", datatype="FP32", shape=request.inputs[0].shape)
-        if self.typed:
-            output.contents.fp32_contents.extend(x.tolist())
-        else:
-            answer.raw_output_contents.append(x.tobytes())
-        return answer
-
-
-class Doubler:
-    """A gRPC server with that service."""
-
-    def __init__(self) -> None:
-        self.service = Service()
-        self._server = grpc.server(ThreadPoolExecutor(4))
-        self._server.add_generic_rpc_handlers((self.service,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self._server.start()
-        self.url = f"grpc://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        """End it at once."""
-        self._server.stop(0).wait()
-
-
-@pytest.fixture
-def doubler() -> Iterator[Doubler]:
-    """A gRPC server."""
-    one = Doubler()
-    yield one
-    one.close()
-
-
-@pytest.mark.parametrize("typed", [False, True], ids=["raw", "typed"])
-def test_tensors_travel_raw_over_grpc(doubler: Doubler, connect: Connect, typed: bool) -> None:
-    """The answer may be raw or typed; the bits are the remote's."""
-    doubler.service.typed = typed
-    (found,) = connect("oip-grpc", doubler.url).run((ROWS,))
-    assert found.tobytes() == TWICE.tobytes()
-
-
-def test_the_deadline_is_that_of_the_call(doubler: Doubler, connect: Connect) -> None:
-    """The server sees what is left."""
-    connect("oip-grpc", doubler.url, timeout_ms=3_000).run((ROWS,))
-    assert 1 < doubler.service.left_s[0] < 3.5
-
-
-def test_headers_and_trace_are_the_calls_metadata(doubler: Doubler, connect: Connect) -> None:
-    """What the description has, and the trace of the run."""
-    session = connect("oip-grpc", doubler.url, headers={"X-Team": "fraud"})
-    token = OUTGOING.set({"traceparent": "00-1-2-01"})
-    session.run((ROWS,))
-    OUTGOING.reset(token)
-    assert doubler.service.metadata[0]["x-team"] == "fraud"
-    assert doubler.service.metadata[0]["traceparent"] == "00-1-2-01"
-
-
-@pytest.mark.parametrize(
-    ("code", "error", "attempts"),
-    [
-        (grpc.StatusCode.INVALID_ARGUMENT, InvalidInput, 1),
-        (grpc.StatusCode.NOT_FOUND, RemoteFailed, 1),
-        (grpc.StatusCode.UNAUTHENTICATED, RemoteFailed, 1),
-        (grpc.StatusCode.INTERNAL, RemoteFailed, 1),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded, 1),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, 1),
-        (grpc.StatusCode.UNAVAILABLE, Unavailable, 4),
-    ],
-)
-def test_statuses_are_errors_that_name_the_remote_over_grpc(
-    doubler: Doubler, connect: Connect, code: grpc.StatusCode, error: type[KanameError], attempts: int
-) -> None:
-    """As over HTTP; only what the remote says it cannot answer now is asked again."""
-    doubler.service.step = lambda context: context.abort(code, "the very words")
-    found = failure(connect("oip-grpc", doubler.url))
-    assert type(found) is error
-    assert found.where == doubler.url
-    assert "the very words" in str(found.found)
-    assert len(doubler.service.calls) == attempts
-
-
-def test_readiness_over_grpc(doubler: Doubler, connect: Connect) -> None:
-    """The model's own, and that of the connection."""
-    session = connect("oip-grpc", doubler.url)
-    doubler.service.ready = False
-    until(lambda: session.trouble is not None, "the model is not ready")
-    doubler.service.ready = True
-    until(lambda: session.trouble is None, "the model is ready")
-    doubler.close()
-    until(lambda: session.trouble is not None, "the server is gone")
-    assert isinstance(failure(session), Unavailable)
-
-
-def test_a_nonsensical_answer_over_grpc(doubler: Doubler, connect: Connect) -> None:
-    """An output that is not the signature's is the remote's failure."""
-    session = connect("oip-grpc", doubler.url, msgspec.structs.replace(SIGNATURE, outputs=TEXTS.outputs))
-    assert type(failure(session)) is RemoteFailed

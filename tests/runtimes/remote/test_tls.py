@@ -18,8 +18,8 @@ from kaname.runtimes.types import SessionOptions
 from kaname.settings import RemoteSettings
 from tests.certificates import LOOPBACK, Authority
 
+from .grpc_peer import Service
 from .peer import SIGNATURE, Peer
-from .test_protocols import Service
 
 ROW = np.array([[1.5, -0.1]], np.float32)
 
@@ -63,7 +63,7 @@ def answer(protocol: str, url: str, ca_file: str | None) -> float:
         session.close()
 
 
-@pytest.mark.parametrize(("protocol", "server"), [("oip", "https"), ("oip-grpc", "grpcs")])
+@pytest.mark.parametrize(("protocol", "server"), [("oip", "https"), ("oip-grpc", "grpcs"), ("tfs-grpc", "grpcs")])
 def test_the_settings_say_whom_to_believe(
     protocol: str, server: str, authority: Authority, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

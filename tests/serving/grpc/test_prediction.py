@@ -9,8 +9,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kaname.errors import InvalidInput, TooLarge
+from kaname.protobuf import tensors
 from kaname.protobuf.messages import kind
-from kaname.serving.grpc import tensors
+from kaname.serving.grpc import prediction
 from tests.serving.oip.conftest import Served
 
 PACKAGE = "tensorflow.serving"
@@ -24,8 +26,8 @@ class Client:
         self._channel = channel
         self._metadata = tuple(metadata.items())
 
-    def __call__(self, method: str, message: str, **fields: Any) -> Any:
-        ask = self._channel.unary_unary(f"/{PACKAGE}.PredictionService/{method}")
+    def __call__(self, method: str, message: str, *, service: str = "PredictionService", **fields: Any) -> Any:
+        ask = self._channel.unary_unary(f"/{PACKAGE}.{service}/{method}")
         body = kind(f"{PACKAGE}.{message}Request")(**fields).SerializeToString()
         return kind(f"{PACKAGE}.{message}Response").FromString(ask(body, metadata=self._metadata, timeout=30))
 
@@ -95,6 +97,33 @@ def test_metadata(client: Client) -> None:
     assert signature.outputs["probabilities"].dtype == 1
 
 
+def test_metadata_by_label(client: Client) -> None:
+    """A label stands for a version; an unknown one is refused."""
+    method, named = "GetModelMetadata", ["signature_def"]
+    spec = {"name": "iris", "version_label": "promoted"}
+    found = client(method, method, model_spec=spec, metadata_field=named)
+    assert found.model_spec.version.value == 1
+    spec = {"name": "iris", "version_label": "nobody"}
+    status, said = refused(client, method, method, model_spec=spec, metadata_field=named)
+    assert (status, "no such label" in said) == ("NOT_FOUND", True)
+
+
+@pytest.mark.parametrize("spec", [{}, {"version": {"value": 1}}, {"version_label": "promoted"}])
+def test_status(client: Client, spec: dict[str, Any]) -> None:
+    """Which versions are available; with a version or a label, of that one."""
+    client.predict(x=proto(ROWS))
+    found = client("GetModelStatus", "GetModelStatus", service="ModelService", model_spec={"name": "iris", **spec})
+    (one,) = found.model_version_status
+    assert (one.version, one.state, one.status.error_code) == (1, 30, 0)
+
+
+def test_status_of_what_is_not_there(client: Client) -> None:
+    """A model and a version that nobody knows."""
+    for spec in ({"name": "nobody"}, {"name": "iris", "version": {"value": 9}}):
+        status, _ = refused(client, "GetModelStatus", "GetModelStatus", service="ModelService", model_spec=spec)
+        assert status == "NOT_FOUND"
+
+
 @pytest.mark.parametrize(
     ("inputs", "status", "said"),
     [
@@ -113,6 +142,11 @@ def test_metadata(client: Client) -> None:
             {"x": tensors.TENSOR(dtype=1, tensor_shape={"dim": [{"size": 1}, {"size": 4}]}, float_val=[1.0] * 5)},
             "INVALID_ARGUMENT",
             "found 5 elements; expected 4",
+        ),
+        (
+            {"x": tensors.TENSOR(dtype=1, tensor_shape={"dim": [{"size": 10**9}, {"size": 4}]}, float_val=[1.0])},
+            "INVALID_ARGUMENT",
+            "inputs['x'].shape[0]: number of rows",
         ),
     ],
 )
@@ -144,3 +178,17 @@ def test_examples_of_a_model_without_labels(client: Client) -> None:
     given = {"model_spec": {"name": "sums"}, "input": {"example_list": {"examples": [example]}}}
     assert "cannot classify" in refused(client, "Classify", "Classification", **given)[1]
     assert "cannot regress" in refused(client, "Regress", "Regression", **given)[1]
+
+
+def test_a_few_bytes_do_not_ask_for_all_memory() -> None:
+    """One value may stand for many elements, but not for more than a request may hold."""
+    dims = [{"size": 10**10}]
+    one = tensors.TENSOR(dtype=1, tensor_shape={"dim": dims}, float_val=[1.0])
+    with pytest.raises(InvalidInput, match="too little stands for too much"):
+        tensors.tensor(one, "FP32", (10**10,), "inputs['x']")
+    with pytest.raises(TooLarge, match="too many rows"):
+        prediction.columns({"age": one}, 1000)
+    with pytest.raises(InvalidInput, match="a size is negative"):
+        tensors.tensor(one, "FP32", (-1, -3), "inputs['x']")
+    few = tensors.tensor(one, "FP32", (3,), "inputs['x']")
+    assert few.tolist() == [1.0, 1.0, 1.0]

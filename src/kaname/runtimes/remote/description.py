@@ -12,8 +12,9 @@ from kaname.errors import CorruptData, InvalidInput
 from kaname.settings import Count, Share
 from kaname.signature import Signature
 
-Protocol = Literal["oip", "oip-grpc", "tfs", "http"]
+Protocol = Literal["oip", "oip-grpc", "tfs", "tfs-grpc", "http"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+OVER_GRPC = frozenset({"oip-grpc", "tfs-grpc"})
 HEADER_VALUE = "one line of ASCII characters"
 SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 _GRPC = ("grpc", "grpcs")
@@ -40,7 +41,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     protocol: Protocol
     """`oip`: the Open Inference Protocol v2 over HTTP, `oip-grpc`: over gRPC; `tfs`: the REST API of TensorFlow
-    Serving; `http`: an endpoint that takes rows."""
+    Serving, `tfs-grpc`: its gRPC services; `http`: an endpoint that takes rows."""
     urls: Annotated[tuple[str, ...], Meta(min_length=1)]
     """Where the server answers, over `http` with the path of the endpoint; several addresses of equal servers share the
     requests."""
@@ -67,7 +68,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     binary: bool | None = None
     """Whether tensors travel in binary; None: where the server says that it can."""
     signature_name: str = "serving_default"
-    """Over `tfs`: which of the model's signatures."""
+    """Over `tfs` and `tfs-grpc`: which of the model's signatures."""
     http: Rows = Rows()
     """How rows travel over `http`."""
     signature: dict[str, Any] | None = None
@@ -103,7 +104,7 @@ def read(file: Path) -> Remote:
 
 def check(remote: Remote, where: str) -> None:
     """What the types of a description cannot say. Raises InvalidInput."""
-    schemes = _GRPC if remote.protocol == "oip-grpc" else _HTTP
+    schemes = _GRPC if remote.protocol in OVER_GRPC else _HTTP
     for i, url in enumerate(remote.urls):
         if url.partition("://")[0] not in schemes or "?" in url or "#" in url:
             expected = " or ".join(f"{scheme}://HOST[:PORT]" for scheme in schemes)

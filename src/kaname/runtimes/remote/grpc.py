@@ -1,29 +1,21 @@
-"""The Open Inference Protocol v2 over gRPC, as a client speaks it: one channel per address, tensors in raw form.
-
-Source: https://github.com/kserve/open-inference-protocol (open_inference_grpc.proto). Needs the extra `grpc`.
-"""
+"""Over gRPC: one channel per address, a dialect that knows the messages, and what statuses mean. Needs the extra
+`grpc`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
 from kaname import errors
 from kaname.errors import KanameError, RemoteFailed
-from kaname.protobuf.contents import FIELDS
-from kaname.protobuf.messages import Message, kind
+from kaname.protobuf.messages import Kind, Message
 from kaname.runtimes.remote.refusals import understood
-from kaname.runtimes.remote.specs import spec_of
 from kaname.runtimes.remote.types import Described, Tensors, Trouble
-from kaname.runtimes.remote.values import from_binary, in_order, tensor_of
-from kaname.signature import Signature
 from kaname.telemetry.tracecontext import OUTGOING
-from kaname.tensors import Tensor, encode_binary
 
-SERVICE = "inference.GRPCInferenceService"
 Code = grpc.StatusCode
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -43,65 +35,62 @@ _OURS = {
 }
 
 
+class Dialect(Protocol):
+    """The messages of one protocol, for one model."""
+
+    method: str
+    """Path of the method that infers."""
+    answered: Kind
+    """Its answer."""
+
+    def request(self, inputs: Tensors) -> Message:
+        """The question."""
+
+    def answer(self, message: Message) -> Tensors:
+        """The outputs in the order of the signature. Raises what `understood` makes the remote's failure."""
+
+    def ready(self, link: GrpcLink, timeout_s: float) -> None:
+        """Return when the model is ready. Raises Trouble."""
+
+    def described(self, link: GrpcLink, timeout_s: float) -> Described:
+        """What the server says of the model. Raises Trouble."""
+
+
 class GrpcLink:
     """See `types.Link`."""
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        version: str | None,
-        signature: Signature,
-        *,
-        headers: Mapping[str, str],
-        ca_file: str | None,
-    ) -> None:
+    def __init__(self, url: str, dialect: Dialect, *, headers: Mapping[str, str], ca_file: str | None) -> None:
         """`url`: `grpc://HOST:PORT`, or `grpcs://` with TLS."""
         self.address = url
         scheme, _, target = url.partition("://")
-        self._named = {"name": model, "version": version or ""}
-        self._signature = signature
+        self._dialect = dialect
         self._headers = tuple(headers.items())
         self._channel = grpc.insecure_channel(target, _OPTIONS) if scheme == "grpc" else _secure(target, ca_file)
-        self._infer = self._method("ModelInfer")
-        self._ready = self._method("ModelReady")
-        self._metadata = self._method("ModelMetadata")
+        self._infer = self._method(dialect.method, dialect.answered)
 
-    def _method(self, name: str) -> Any:
+    def _method(self, path: str, answered: Kind) -> Any:
         return self._channel.unary_unary(
-            f"/{SERVICE}/{name}",
+            path,
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=kind(f"inference.{name}Response").FromString,
+            response_deserializer=answered.FromString,
         )
 
     def infer(self, inputs: Tensors, timeout_s: float) -> Tensors:
         """See `Link.infer`; the deadline is the call's own."""
-        request = kind("inference.ModelInferRequest")(
-            model_name=self._named["name"], model_version=self._named["version"]
-        )
-        for spec, tensor in zip(self._signature.inputs, inputs, strict=True):
-            request.inputs.add(name=spec.name, datatype=spec.datatype, shape=tensor.shape)
-            request.raw_input_contents.append(encode_binary(tensor))
-        for output in self._signature.outputs:
-            request.outputs.add(name=output.name)
-        answer = self._call(self._infer, request, timeout_s)
-        return understood(lambda: self._outputs(answer), self.address)
-
-    def _outputs(self, answer: Message) -> Tensors:
-        raw = list(answer.raw_output_contents)
-        tensors = {one.name: _tensor(one, raw.pop(0) if raw else None) for one in answer.outputs}
-        return in_order(tensors, [spec.name for spec in self._signature.outputs])
+        message = self._call(self._infer, self._dialect.request(inputs), timeout_s)
+        return understood(lambda: self._dialect.answer(message), self.address)
 
     def probe(self, timeout_s: float) -> None:
         """See `Link.probe`."""
-        request = kind("inference.ModelReadyRequest")(**self._named)
-        if not self._call(self._ready, request, timeout_s).ready:
-            raise Trouble(errors.Unavailable("the remote's model is not ready", where=self.address))
+        understood(lambda: self._dialect.ready(self, timeout_s), self.address)
 
     def described(self, timeout_s: float) -> Described:
         """See `Link.described`."""
-        found = self._call(self._metadata, kind("inference.ModelMetadataRequest")(**self._named), timeout_s)
-        return understood(lambda: _described(found), self.address)
+        return understood(lambda: self._dialect.described(self, timeout_s), self.address)
+
+    def ask(self, path: str, request: Message, answered: Kind, timeout_s: float) -> Message:
+        """The answer of another method. Raises Trouble."""
+        return self._call(self._method(path, answered), request, timeout_s)
 
     def _call(self, method: Any, request: Message, timeout_s: float) -> Message:
         try:
@@ -123,20 +112,6 @@ def _secure(target: str, ca_file: str | None) -> grpc.Channel:
     except OSError as error:
         raise errors.InvalidInput("unusable certificates", where="remotes: ca_file", found=str(error)) from error
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), _OPTIONS)
-
-
-def _described(found: Message) -> Described:
-    inputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.inputs)
-    outputs = tuple(spec_of(one.name, one.datatype, one.shape) for one in found.outputs)
-    return Described(inputs, outputs, binary=True)
-
-
-def _tensor(one: Message, raw: bytes | None) -> Tensor:
-    shape = tuple(one.shape)
-    if raw is not None:
-        return from_binary(raw, one.datatype, shape, one.name)
-    values = list(getattr(one.contents, FIELDS[one.datatype])) if one.datatype in FIELDS else None
-    return tensor_of(values, one.datatype, shape, one.name)
 
 
 def refused(error: Any, address: str) -> Trouble:

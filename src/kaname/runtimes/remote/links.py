@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kaname.errors import MissingDependency
 from kaname.runtimes.remote import access
-from kaname.runtimes.remote.description import Remote
+from kaname.runtimes.remote.description import OVER_GRPC, Remote
 from kaname.runtimes.remote.http import Dialect, HttpLink
 from kaname.runtimes.remote.oip import Oip
 from kaname.runtimes.remote.plain import Plain
@@ -16,9 +15,6 @@ from kaname.runtimes.remote.tfs import TensorFlow
 from kaname.runtimes.remote.types import Link
 from kaname.settings import RemoteSettings
 from kaname.signature import Signature
-
-if TYPE_CHECKING:
-    from kaname.runtimes.remote.grpc import GrpcLink
 
 
 def open_links(remote: Remote, signature: Signature, settings: Sequence[RemoteSettings]) -> list[Link]:
@@ -29,10 +25,8 @@ def open_links(remote: Remote, signature: Signature, settings: Sequence[RemoteSe
 def _link(remote: Remote, signature: Signature, url: str, settings: Sequence[RemoteSettings]) -> Link:
     here = access.of_address(settings, url)
     headers = {**{name.lower(): value for name, value in remote.headers.items()}, **access.headers(here)}
-    if remote.protocol == "oip-grpc":
-        return _over_grpc()(
-            url, remote.model, remote.version, signature, headers=headers, ca_file=access.authorities(here)
-        )
+    if remote.protocol in OVER_GRPC:
+        return _over_grpc(remote, signature, url, headers, access.authorities(here))
     base, dialect = _dialect(remote, signature, url)
     keep = remote.connections + 1  # one for the probes
     return HttpLink(base, dialect, keep=keep, headers=headers, tls=access.trust(here), address=url)
@@ -48,9 +42,14 @@ def _dialect(remote: Remote, signature: Signature, url: str) -> tuple[str, Diale
     return url, Oip(remote.model, remote.version, signature, binary=bool(remote.binary))
 
 
-def _over_grpc() -> type[GrpcLink]:
+def _over_grpc(remote: Remote, signature: Signature, url: str, headers: dict[str, str], ca_file: str | None) -> Link:
     try:
-        from kaname.runtimes.remote.grpc import GrpcLink
+        from kaname.runtimes.remote import grpc, oip_grpc, tfs_grpc
     except ModuleNotFoundError as error:
         raise MissingDependency.of(error.name or "grpcio", "grpc", "a remote model over gRPC") from error
-    return GrpcLink
+    dialect: grpc.Dialect
+    if remote.protocol == "tfs-grpc":
+        dialect = tfs_grpc.TensorFlowGrpc(remote.model, remote.version, signature, remote.signature_name)
+    else:
+        dialect = oip_grpc.OipGrpc(remote.model, remote.version, signature)
+    return grpc.GrpcLink(url, dialect, headers=headers, ca_file=ca_file)

@@ -9,12 +9,11 @@ import numpy as np
 from kaname.errors import InvalidInput
 from kaname.protobuf.contents import FIELDS
 from kaname.protobuf.messages import Message
-from kaname.serving.oip import binary
 from kaname.serving.oip.binary import Blobs
 from kaname.serving.oip.decode import Decoder
 from kaname.serving.oip.messages import InferInput
 from kaname.serving.oip.values import product, shown
-from kaname.tensors import NUMPY_OF, Tensor
+from kaname.tensors import NUMPY_OF, Tensor, viewed
 
 
 class GivenInput(InferInput, kw_only=True):
@@ -31,7 +30,7 @@ class ContentsDecoder(Decoder):
         assert isinstance(one, GivenInput)
         if one.raw is not None:
             place = where.replace("inputs", "raw_input_contents")
-            return binary.tensor_of(memoryview(one.raw), one.datatype, tuple(one.shape), place)
+            return viewed(memoryview(one.raw), one.datatype, tuple(one.shape), place)
         return _typed(one, f"{where}.contents")
 
 

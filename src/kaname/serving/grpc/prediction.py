@@ -7,18 +7,19 @@ both forms accept and refuse the same.
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any, cast
 
 import grpc
 import msgspec
 
 from kaname.call import Answer, Call
-from kaname.errors import InvalidInput, KanameError
+from kaname.errors import InvalidInput, KanameError, TooLarge
 from kaname.models.types import VersionInfo
+from kaname.protobuf import tensors
 from kaname.protobuf.messages import Message, kind, parse
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body
-from kaname.serving.grpc import tensors
 from kaname.serving.grpc.codec import Asking, limit
 from kaname.serving.grpc.door import Door
 from kaname.serving.grpc.rpc import Access, Method, Rpcs
@@ -31,6 +32,7 @@ from kaname.serving.oip.types import Catalog
 from kaname.serving.routes import Form
 from kaname.serving.tfs import describe
 from kaname.serving.tfs.codec import TfsCodec, Verb
+from kaname.serving.tfs.labels import labelled
 from kaname.tensors import Tensor
 
 SERVICE = "tensorflow.serving.PredictionService"
@@ -94,6 +96,7 @@ class PredictCodec(_Codec):
 
     def __init__(self, info: VersionInfo, max_rows: int) -> None:
         super().__init__(info, "predict", max_rows)
+        self._max_rows = max_rows
         self._decoder = ProtoDecoder(info.signature, max_rows)
         self._names = [spec.name for spec in info.signature.outputs]
         self._inputs = {spec.name for spec in info.signature.inputs}
@@ -106,7 +109,7 @@ class PredictCodec(_Codec):
                 raise InvalidInput("no such output", where=f"output_filter[{i}]", found=repr(name), expected=expected)
         given = dict(sorted(request.inputs.items()))
         if self._info.signature.features and not self._inputs.issuperset(given):
-            self._rest.fill(call, _columns(given), headers)
+            self._rest.fill(call, columns(given, self._max_rows), headers)
         else:
             self._tensors(call, given)
         call.form = wanted
@@ -156,12 +159,16 @@ class ExamplesCodec(_Codec):
         return b"", response.SerializeToString()
 
 
-def _columns(given: dict[str, Message]) -> bytes:
+def columns(given: dict[str, Message], max_rows: int) -> bytes:
     """Tensors by feature name as the REST form's `inputs`."""
     found = {}
     for name, proto in given.items():
         where = f"inputs[{name!r}]"
         shape = tensors.shape(proto, where)
+        if math.prod(shape) > max_rows:  # a few bytes may stand for any number of elements
+            raise TooLarge(
+                "too many rows", where=f"{where}.tensor_shape", found=str(shape), expected=f"{max_rows} at most"
+            )
         tensor = tensors.tensor(proto, tensors.datatype(proto, where), tuple(shape), where)
         found[name] = [_readable(one) for one in tensor.reshape(-1).tolist()]
     return msgspec.json.encode({"inputs": found})
@@ -201,8 +208,14 @@ def _readable(value: Any) -> Any:
 def _write_spec(spec: Message, info: VersionInfo) -> None:
     spec.name = info.model
     spec.signature_name = describe.SIGNATURE
-    if info.version.isdigit() and int(info.version) < 2**63:
-        spec.version.value = int(info.version)
+    numbered = number(info.version)
+    if numbered is not None:
+        spec.version.value = numbered
+
+
+def number(version: str) -> int | None:
+    """A version as the protocol has them; None: its name is no such number."""
+    return int(version) if version.isdigit() and int(version) < 2**63 else None
 
 
 FORMS = {
@@ -223,7 +236,7 @@ def methods(rpcs: Rpcs, door: Door, catalog: Catalog, access: Access) -> dict[st
             if field != "signature_def":
                 where = f"metadata_field[{i}]"
                 raise InvalidInput("no such metadata", where=where, found=repr(field)[:80], expected="signature_def")
-        return _metadata(catalog.version(spec.name, _version(spec)))
+        return _metadata(catalog.version(spec.name, version(spec, catalog)))
 
     found = {verb: _verb(rpcs, door, verb) for verb in FORMS}
     found["GetModelMetadata"] = rpcs.unary(kind("tensorflow.serving.GetModelMetadataRequest"), describe_model)
@@ -236,15 +249,21 @@ def _verb(rpcs: Rpcs, door: Door, verb: str) -> Method:
     def read(body: bytes) -> tuple[Asked, Message]:
         request = parse(request_kind, body)
         spec = request.model_spec
-        labelled = spec.WhichOneof("version_choice") == "version_label"
-        version = spec.version_label if labelled else _version(spec)
-        return Asked(form, instance, spec.name, version, labelled), request
+        by_label = spec.WhichOneof("version_choice") == "version_label"
+        return Asked(form, instance, spec.name, spec.version_label if by_label else _version(spec), by_label), request
 
     return rpcs.predicting(read, door)
 
 
 def _version(spec: Message) -> str | None:
     return str(spec.version.value) if spec.HasField("version") else None
+
+
+def version(spec: Message, catalog: Catalog) -> str | None:
+    """The name of the version that a ModelSpec asks for, by number or label; None: the one that answers."""
+    if spec.WhichOneof("version_choice") == "version_label":
+        return labelled(catalog.entry(spec.name), spec.version_label)
+    return _version(spec)
 
 
 def _metadata(info: VersionInfo) -> Message:

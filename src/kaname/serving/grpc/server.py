@@ -14,7 +14,7 @@ from kaname.errors import InvalidInput
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf
 from kaname.serving.gate import Gate
-from kaname.serving.grpc import health, inference, prediction, reflection
+from kaname.serving.grpc import health, inference, prediction, reflection, statuses
 from kaname.serving.grpc.callers import Callers
 from kaname.serving.grpc.door import Door, Routing
 from kaname.serving.grpc.rpc import Access, Methods, Rpcs
@@ -49,12 +49,14 @@ class GrpcServer:
         callers = Callers(certificates)
         door = Door(node, gate, ids, asyncio.get_running_loop(), callers)
         access = Access(principal_of, gate.may_enter, callers)
-        services = (health.SERVICE, inference.SERVICE, prediction.SERVICE, reflection.SERVICE, reflection.BEFORE)
+        tensorflow = (prediction.SERVICE, statuses.SERVICE)
+        services = (health.SERVICE, inference.SERVICE, *tensorflow, reflection.SERVICE, reflection.BEFORE)
         methods = {
             **inference.methods(
                 self._rpcs, door, catalog, access, is_ready=is_ready, max_rows=max_rows, closing=self._closing
             ),
             **prediction.methods(self._rpcs, door, catalog, access),
+            **statuses.methods(self._rpcs, catalog, access),
             **health.methods(self._rpcs, access, services, is_ready, self._closing),
             **reflection.methods(self._rpcs, access, services),
         }

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from kaname.errors import InvalidInput
 from kaname.serving.exchange import Body
-from kaname.tensors import Tensor, decode_binary
 
 LENGTH_HEADER = b"inference-header-content-length"
 _WHERE = "inference-header-content-length"
@@ -68,15 +65,3 @@ class Blobs:
                 found=f"{left} bytes more",
                 expected="as many as the inputs' binary_data_size add up to",
             )
-
-
-def tensor_of(piece: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Tensor:
-    """The tensor in `piece`: a view of the body where its alignment permits. Raises InvalidInput."""
-    tensor = decode_binary(piece, datatype, shape, where)
-    if datatype == "BOOL":
-        bytes_ = tensor.view(np.uint8)
-        if bytes_.size and int(bytes_.max()) > 1:
-            at = int(np.argmax(bytes_.reshape(-1) > 1))
-            found = f"byte {int(bytes_.reshape(-1)[at])} at {at}"
-            raise InvalidInput("not a BOOL", where=where, found=found, expected="bytes of 0 or 1")
-    return tensor if tensor.flags.aligned else tensor.copy()

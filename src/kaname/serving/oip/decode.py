@@ -6,14 +6,13 @@ from typing import Any
 
 from kaname.call import Call
 from kaname.errors import InvalidInput, TooLarge
-from kaname.serving.oip import binary
 from kaname.serving.oip.asked import refuse_shared
 from kaname.serving.oip.binary import Blobs
 from kaname.serving.oip.cells import check_for, check_tensors, codes_of
 from kaname.serving.oip.messages import InferInput
 from kaname.serving.oip.values import flat_values, product, shown, tensor_of
 from kaname.signature import Feature, Signature
-from kaname.tensors import NUMPY_OF, Tensor, TensorSpec, fits
+from kaname.tensors import NUMPY_OF, Tensor, TensorSpec, fits, viewed
 
 SIZE = "binary_data_size"
 
@@ -120,7 +119,7 @@ class Decoder:
         if data:
             raise InvalidInput("data twice", where=where, found=f'"data" and "{SIZE}"', expected="one of them")
         piece = blobs.take(size, f"{where}.parameters.{SIZE}")
-        return binary.tensor_of(piece, one.datatype, tuple(one.shape), where)
+        return viewed(piece, one.datatype, tuple(one.shape), where)
 
     def _nullable(self, spec: TensorSpec, feature: Feature | None) -> bool:
         if spec.datatype == "BYTES" or spec.datatype.startswith("FP"):

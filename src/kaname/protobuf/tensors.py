@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from kaname.errors import InvalidInput
 from kaname.protobuf.messages import Message, kind
-from kaname.serving.oip import binary
-from kaname.serving.oip.values import product, shown
-from kaname.tensors import NUMPY_OF, TENSORFLOW_OF, Tensor, datatype_of
+from kaname.tensors import NUMPY_OF, TENSORFLOW_OF, Tensor, datatype_of, viewed
 
 TENSOR = kind("tensorflow.TensorProto")
 _NUMBER_OF: dict[str, int] = {
@@ -34,10 +33,12 @@ FIELDS = {
     "BYTES": "string_val",
 }
 """Where the elements of a datatype are when they are not in `tensor_content`."""
+MOST_REPEATED = 2**22
+"""Elements of a tensor for which a few may stand: a message of some bytes could otherwise ask for all memory."""
 
 
 def datatype(proto: Message, where: str) -> str:
-    """The datatype of a TensorProto. Raises InvalidInput for one that models here do not take."""
+    """The datatype of a TensorProto, or of a TensorInfo. Raises InvalidInput for one that models here do not take."""
     found = _DATATYPE_OF.get(proto.dtype)
     if found is None:
         expected = ", ".join(TENSORFLOW_OF.values())
@@ -46,38 +47,45 @@ def datatype(proto: Message, where: str) -> str:
 
 
 def shape(proto: Message, where: str) -> list[int]:
-    """The shape of a TensorProto. Raises InvalidInput where there is none."""
+    """The shape of a TensorProto, or of a TensorInfo. Raises InvalidInput where there is none."""
     if proto.tensor_shape.unknown_rank:
         raise InvalidInput("a tensor without a shape", where=f"{where}.tensor_shape", found="unknown_rank")
     return [dim.size for dim in proto.tensor_shape.dim]
 
 
 def tensor(proto: Message, datatype: str, shape: tuple[int, ...], where: str) -> Tensor:
-    """The elements. Fewer than the shape has, but at least one: the last is repeated, as TensorFlow does."""
+    """The elements. Fewer than the shape has, but at least one: the last is repeated, as TensorFlow does. Raises
+    InvalidInput."""
+    if any(size < 0 for size in shape):
+        raise InvalidInput("a size is negative", where=f"{where}.tensor_shape", found=str(list(shape)), expected="none")
     if proto.tensor_content:
-        return binary.tensor_of(memoryview(proto.tensor_content), datatype, shape, f"{where}.tensor_content")
+        return viewed(memoryview(proto.tensor_content), datatype, shape, f"{where}.tensor_content")
     field = FIELDS[datatype]
     values: list[Any] = list(getattr(proto, field))
-    count = product(shape)
+    count = math.prod(shape)
     if not (values or count == 0) or len(values) > count:
         raise InvalidInput(
             "number of elements does not fit the shape",
             where=f"{where}.{field}",
             found=f"{len(values)} elements",
-            expected=f"{count} for shape {shown(shape)}",
+            expected=f"{count} for shape {list(shape)}",
         )
-    values += values[-1:] * (count - len(values))
-    return _array(values, datatype, shape, f"{where}.{field}")
+    if count > max(len(values), MOST_REPEATED):
+        found = f"{len(values)} elements for shape {list(shape)}"
+        expected = f"all elements of a tensor of more than {MOST_REPEATED}"
+        raise InvalidInput("too little stands for too much", where=f"{where}.{field}", found=found, expected=expected)
+    flat = _array(values, datatype, f"{where}.{field}")
+    return np.concatenate([flat, flat[-1:].repeat(count - len(flat))]).reshape(shape)
 
 
-def _array(values: list[Any], datatype: str, shape: tuple[int, ...], where: str) -> Tensor:
+def _array(values: list[Any], datatype: str, where: str) -> Tensor:
     if datatype == "BYTES":
         texts = np.empty(len(values), dtype=object)
         texts[:] = values
-        return texts.reshape(shape)
+        return texts
     dtype = NUMPY_OF["UINT16" if datatype == "FP16" else datatype]
     try:
-        found = np.array(values, dtype).reshape(shape)
+        found = np.array(values, dtype)
     except OverflowError as error:
         raise InvalidInput(
             "value out of range", where=where, found=str(error), expected=f"what {datatype} can hold"
