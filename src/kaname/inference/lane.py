@@ -125,6 +125,11 @@ class Lane:
         return None
 
     @property
+    def width(self) -> int:
+        """Runs that go on at once."""
+        return 1
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for the runtime."""
         return len(self._pending)
@@ -133,6 +138,10 @@ class Lane:
     def inside(self) -> int:
         """Calls that wait for the runtime or are in it."""
         return len(self._pending) + self._running
+
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do `work` on the loop, later."""
+        self._loop.call_later(seconds, work)
 
     def submit(self, call: Call) -> None:
         """The step that ends the request path: the call is answered or failed later, on the loop."""

@@ -63,6 +63,11 @@ class WideLane(Lane):
         """See `Lane.trouble`."""
         return self._elsewhere.trouble
 
+    @property
+    def width(self) -> int:
+        """See `Lane.width`."""
+        return self._elsewhere.concurrency
+
     def _post(self, batch: Batch) -> None:
         assert self._crew is not None
         calls = len(batch.calls)

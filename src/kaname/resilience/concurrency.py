@@ -11,11 +11,11 @@ from __future__ import annotations
 DECREASE = 0.9
 
 
-def adapted(limit: int, *, backlog: int, full: bool, pressed: bool) -> int:
-    """The limit after a run that left `backlog` requests in the lane; at least 1.
+def adapted(limit: int, *, backlog: int, full: bool, pressed: bool, least: int = 1) -> int:
+    """The limit after a run that left `backlog` requests in the lane; at least `least`.
 
     It grows while others wait outside (`pressed`) and the run was not `full`.
     """
     if backlog > 0:
-        return max(1, min(limit - 1, int(limit * DECREASE)))
+        return max(least, min(limit - 1, int(limit * DECREASE)))
     return limit + 1 if pressed and not full else limit

@@ -37,6 +37,14 @@ class FairQueue(Generic[T]):
         """Whether the owner has something waiting at the level."""
         return owner in self._levels[level].counts
 
+    def oldest(self, level: int) -> tuple[T, int] | None:
+        """Who waits longest at the level, and since when; None when nothing waits there."""
+        items = self._levels[level].items
+        if not items:
+            return None
+        item = next(iter(items))
+        return item, items[item][1]
+
     def push(self, level: int, owner: str, item: T, since_ns: int) -> None:
         """Let an item wait that does not wait yet."""
         self._levels[level].push(owner, item, since_ns)

@@ -341,12 +341,11 @@ class Node:
         return self._caches.of(info, self.config_of(info))
 
     def turnstile_of(self, info: VersionInfo, resident: Resident) -> Turnstile | None:
-        """Where requests of the version wait; None without adaptive admission, which is for what computes here."""
-        if info.runtime == REMOTE:
-            return None
-        config = self.config_of(info)
+        """Where requests of the version wait; None without adaptive admission."""
+        config, far = self.config_of(info), info.runtime == REMOTE
         best_rows = batch_rows(info.profile, config)
-        return self._turnstiles.of(resident, config.limits, best_rows, slow=self._is_slow(info, best_rows))
+        slow = far or self._is_slow(info, best_rows)
+        return self._turnstiles.of(resident, config.limits, best_rows, slow=slow, far=far)
 
     def recorder_of(self, info: VersionInfo) -> Observer | None:
         """What records calls of the version, or None when nothing is recorded."""
@@ -362,22 +361,23 @@ class Node:
         meters.loads.add()
         ran = meters.ran(self.clock)
         best_rows = batch_rows(info.profile, config)
+        lane: Lane
         if isinstance(session, Elsewhere):
-            return wide_lane(self, info, session, self._deadlines, best_rows)
-        slow = self._is_slow(info, best_rows)
-        lane = Lane(
-            session,
-            info.signature,
-            best_rows=best_rows,
-            loop=self.loop,
-            clock=self.clock,
-            deadlines=self._deadlines,
-            crew=self._crew if slow else None,
-            queue=config.limits.queue,
-            max_delay_ms=config.max_delay_ms,
-            ran=ran if self.tracing is None else self.tracing.ran(ran),
-        )
-        lane.feeder = self._turnstiles.get(info.id)
+            lane = wide_lane(self, info, session, self._deadlines, best_rows)
+        else:
+            lane = Lane(
+                session,
+                info.signature,
+                best_rows=best_rows,
+                loop=self.loop,
+                clock=self.clock,
+                deadlines=self._deadlines,
+                crew=self._crew if self._is_slow(info, best_rows) else None,
+                queue=config.limits.queue,
+                max_delay_ms=config.max_delay_ms,
+                ran=ran if self.tracing is None else self.tracing.ran(ran),
+            )
+        self._turnstiles.attach(info.id, lane)
         return lane
 
     def _is_slow(self, info: VersionInfo, best_rows: int) -> bool:

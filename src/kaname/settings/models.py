@@ -24,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Requests that may wait for the runtime of a worker; one more is refused at once with 503."""
     adaptive: Literal["auto", "on", "off"] = "auto"
     """Refuse what could not be answered in time while more is asked than can be answered. `auto`: for versions that run
-    on worker threads."""
+    on worker threads and for remotes."""
     patience_ms: Millis | None = None
     """Wait for the runtime beyond which adaptive admission takes the model for overloaded; None: 250 ms, or 100 runs
     if they take longer."""
