@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from kaname.batch.jobs import Jobs
-from kaname.batch.types import Options
+from kaname.batch.store import JobInfo
+from kaname.batch.types import Options, Progress
 from kaname.clock import ManualClock
 from kaname.errors import Conflict, NotFound, RateLimited
 from kaname.models.types import VersionInfo
@@ -74,6 +77,65 @@ def test_the_journal_says_who_made_and_who_cancelled_a_job(
         jobs.cancel(done.id, who="bob")
     with database.read() as conn:
         assert [change.who for change in journal.changes(conn, 2)] == ["cli:x"]
+
+
+def raced(*steps: Callable[[], object]) -> None:
+    """Do all at once, each on a thread."""
+    line = threading.Barrier(len(steps))
+
+    def step(one: Callable[[], object]) -> None:
+        line.wait(20)
+        one()
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        for done in [pool.submit(step, one) for one in steps]:
+            done.result(60)
+
+
+def test_who_cancels_and_who_ends_a_job_agree(
+    url: str, database: Database, tmp_path: Path, version: VersionInfo
+) -> None:
+    """Two processes at once, again and again: a job is over once, in one way, of which both sides and the journal know;
+    a cancelled one leaves no files."""
+    other = open_at(url)
+    doing, asking = jobs_of(database, tmp_path, jobs_per_min=1000), jobs_of(other, tmp_path, jobs_per_min=1000)
+    for _ in range(25):
+        job = asking.create(version, "rows.csv", OPTIONS, owner="k")
+        began: list[bool] = []
+        refused: list[Conflict] = []
+
+        def work(job: JobInfo = job, began: list[bool] = began) -> None:
+            began.append(doing.started(job))
+            doing.paused(job.id)
+            doing.progressed(job.id, Progress(rows=1, bad=0, done=1, total=1))
+            doing.ended(job.id, "done")
+
+        def cancel(job: JobInfo = job, refused: list[Conflict] = refused) -> None:
+            try:
+                assert asking.cancel(job.id, who="bob").status == "cancelled"
+            except Conflict as error:
+                refused.append(error)
+
+        raced(work, cancel)
+        found = doing.get(job.id)
+        assert found.status == ("done" if refused else "cancelled")
+        assert found.status == "cancelled" or began == [True]
+        assert (doing.folder / job.id).exists() is bool(refused)
+        with database.read() as conn:
+            told = [change for change in journal.changes(conn, 0) if change.subject == job.id]
+        assert [change.action for change in told] == ["batch.create", *([] if refused else ["batch.cancel"])]
+    other.close()
+
+
+def test_a_cancelled_job_does_not_begin(database: Database, tmp_path: Path, version: VersionInfo) -> None:
+    """Whoever was about to start it is told; nothing of it changes any more."""
+    jobs = jobs_of(database, tmp_path)
+    job = jobs.create(version, "rows.csv", OPTIONS, owner="k")
+    cancelled = jobs.cancel(job.id, who="bob")
+    assert not jobs.started(job)
+    jobs.paused(job.id)
+    jobs.ended(job.id, "failed")
+    assert jobs.get(job.id) == cancelled
 
 
 def test_a_job_is_done_by_the_node_that_has_its_files(database: Database, tmp_path: Path, version: VersionInfo) -> None:

@@ -110,15 +110,15 @@ class Jobs:
     def cancel(self, job_id: str, *, who: str) -> JobInfo:
         """End a job that has not ended. Raises Conflict when it has otherwise."""
         with self._database.write() as conn:
+            now_us = self._clock.time_ns() // 1000
+            cancelled = store.change(conn, job_id, status="cancelled", ended_us=now_us)
             job = store.find(conn, job_id)
-            if job.status in ("done", "failed"):
-                raise Conflict("the job has ended", where=job_id, found=job.status, expected="queued or running")
-            if job.status != "cancelled":
-                now_us = self._clock.time_ns() // 1000
-                store.change(conn, job_id, status="cancelled", ended_us=now_us)
+            if cancelled:
                 self._log(conn, "batch.cancel", job, who, now_us)
+            elif job.status != "cancelled":
+                raise Conflict("the job has ended", where=job_id, found=job.status, expected="queued or running")
         self._ring()
-        return self.get(job_id)
+        return job
 
     def result(self, job_id: str, *, errors: bool = False) -> tuple[Path, str]:
         """The file of answers (or of bad rows) of a job that is done, and its media type.
@@ -144,17 +144,16 @@ class Jobs:
         with self._database.read() as conn:
             return store.unfinished(conn, self._node)
 
-    def started(self, job: JobInfo) -> None:
-        """A job runs, for the first time or again."""
+    def started(self, job: JobInfo) -> bool:
+        """A job runs, for the first time or again; False: it has been cancelled meanwhile."""
         now_us = self._clock.time_ns() // 1000
         with self._database.write() as conn:
-            store.change(conn, job.id, status="running", started_us=job.started_us or now_us)
+            return store.change(conn, job.id, status="running", started_us=job.started_us or now_us)
 
     def paused(self, job_id: str) -> None:
         """A job that runs waits from now on."""
         with self._database.write() as conn:
-            if store.find(conn, job_id).status == "running":  # not cancelled meanwhile
-                store.change(conn, job_id, status="queued")
+            store.change(conn, job_id, only=("running",), status="queued")
 
     def progressed(self, job_id: str, at: Progress) -> None:
         """How far a job is."""
@@ -162,9 +161,13 @@ class Jobs:
             store.change(conn, job_id, rows=at.rows, bad=at.bad, done=at.done, total=at.total)
 
     def ended(self, job_id: str, status: JobStatus, *, error: JobError | None = None) -> None:
-        """A job is over."""
+        """A job is over. One that was cancelled meanwhile stays so, and its files go."""
         with self._database.write() as conn:
-            store.change(conn, job_id, status=status, error=error, ended_us=self._clock.time_ns() // 1000)
+            now_us = self._clock.time_ns() // 1000
+            over = store.change(conn, job_id, status=status, error=error, ended_us=now_us)
+            cancelled = not over and store.find(conn, job_id).status == "cancelled"
+        if cancelled:
+            self.remove(job_id)
 
     def tidy(self) -> None:
         """Remove the files of jobs that were cancelled, or ended long ago."""

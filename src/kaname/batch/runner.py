@@ -214,8 +214,12 @@ class Runner:
             self._attempts.pop(job.id, None)
             self._jobs.ended(job.id, "failed", error=_error(error))
             return
+        if not self._jobs.started(job):  # cancelled meanwhile
+            held.release()
+            self._attempts.pop(job.id, None)
+            self._jobs.remove(job.id)
+            return
         self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
-        self._jobs.started(job)
         self._children[job.id] = _Child(job, task, held)
 
     def _task(self, job: JobInfo) -> tuple[ChildTask, Held]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from kaname.storage.sql.schema import LongText, metadata
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED: tuple[JobStatus, ...] = ("done", "failed", "cancelled")
+GOING: tuple[JobStatus, ...] = ("queued", "running")
 
 batch_jobs = Table(
     "batch_jobs",
@@ -107,7 +109,7 @@ def newest(conn: Connection, owner: str | None, before: int | None, limit: int) 
 def unfinished(conn: Connection, node: str) -> list[JobInfo]:
     """Jobs of a node that have not ended, in the order they were made."""
     here = batch_jobs.c.node.is_(None) | (batch_jobs.c.node == node)
-    going = batch_jobs.c.status.in_(["queued", "running"])
+    going = batch_jobs.c.status.in_(GOING)
     query = select(batch_jobs).where(going & here).order_by(batch_jobs.c.number)
     return [_info(row) for row in conn.execute(query)]
 
@@ -124,12 +126,13 @@ def created_since(conn: Connection, owner: str, at_us: int) -> tuple[int, int | 
     return int(count), first
 
 
-def change(conn: Connection, job_id: str, **values: Any) -> None:
-    """Set columns of a job that has not ended; of one that has, nothing changes any more."""
+def change(conn: Connection, job_id: str, *, only: Sequence[JobStatus] = GOING, **values: Any) -> bool:
+    """Set columns of a job whose status is one of `only`, in one statement; whether it was. Of a job that has ended
+    nothing changes any more."""
     if "error" in values and values["error"] is not None:
         values["error"] = msgspec.json.encode(values["error"]).decode()
-    alive = (batch_jobs.c.id == job_id) & batch_jobs.c.status.not_in(ENDED)
-    conn.execute(update(batch_jobs).where(alive).values(**values))
+    there = (batch_jobs.c.id == job_id) & batch_jobs.c.status.in_(only)
+    return conn.execute(update(batch_jobs).where(there).values(**values)).rowcount == 1
 
 
 def _info(row: Row[Any]) -> JobInfo:
