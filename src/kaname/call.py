@@ -152,11 +152,17 @@ Together = Callable[[Sequence["Call"], Outputs], None]
 """Is told of all calls that one run answered, in the order of their rows, at once and behind their doors."""
 
 
+TraceOf = Callable[["Call"], str]
+"""The id of the trace that a call belongs to."""
+
+
 class Observer(NamedTuple):
-    """What sees the end of every call: `each` alone, or `together` all calls that one run answered, where it can."""
+    """What sees the end of every call: `each` alone, or `together` all calls that one run answered, where it can.
+    `traced` makes what sees traced calls in the place of `each`; None: that does."""
 
     each: Handler
     together: Together | None = None
+    traced: Callable[[TraceOf], Handler] | None = None
 
 
 Handlers = tuple[Handler, "Handlers", Together | None] | None

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from kaname.predictions.reader import PredictionReader, Query
 from kaname.predictions.shown import shown
-from kaname.predictions.types import Prediction, Status, Subject
+from kaname.predictions.types import Prediction, Status, Subject, TraceId
 from kaname.web.resources import Asked, Resource
 
 PATH = "/api/v1/predictions"
@@ -24,6 +24,7 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         None
     )
     until_us: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="Before, µs since the Unix epoch.")] = None
+    trace_id: Annotated[TraceId | None, Meta(description="Of this trace, where requests are traced.")] = None
     last: Annotated[int, Meta(ge=1, le=1000, description="Most events in the answer.")] = 100
 
 
@@ -44,7 +45,13 @@ def resources(reader: PredictionReader) -> list[Resource]:
 
     def tail(asked: Asked) -> Predictions:
         wanted = asked.query(Tail)
-        query = Query(model=wanted.model, status=wanted.status, since_us=wanted.since_us, until_us=wanted.until_us)
+        query = Query(
+            model=wanted.model,
+            status=wanted.status,
+            since_us=wanted.since_us,
+            until_us=wanted.until_us,
+            trace_id=wanted.trace_id,
+        )
         return Predictions(items=[shown(event) for event in reader.tail(query, last=wanted.last)])
 
     def find(asked: Asked) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,14 +20,17 @@ from kaname.predictions.shards.cli import add_commands
 from kaname.predictions.shards.log import SqlLog
 from kaname.predictions.shown import shown
 from kaname.predictions.types import Digest, Prediction, Status, Subject
+from kaname.telemetry.tracecontext import parent_of
 
 FOLLOW_S = 0.2
 SHOWN = 60
+_TRACE = re.compile(r"[0-9a-f]{32}")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Model = Annotated[str | None, typer.Option("--model", help="Only predictions of this model.")]
 Since = Annotated[str | None, typer.Option(help="Not before: 2026-11-22, 2026-11-22T10:00, or 15m, 2h, 7d ago.")]
 Until = Annotated[str | None, typer.Option(help="Before; written like --since.")]
+Trace = Annotated[str | None, typer.Option(help="Only of this trace: its id, or a whole `traceparent`.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
@@ -40,12 +44,13 @@ def commands(open_reader: Callable[[], PredictionReader], open_sql_log: Callable
         last: Annotated[int, typer.Option("-n", "--last", min=0, help="How many.")] = 10,
         status: Annotated[str | None, typer.Option(help="Only `ok` or `error`.")] = None,
         since: Since = None,
+        trace: Trace = None,
         follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; end with Ctrl-C.")] = False,
         as_json: AsJson = False,
     ) -> None:
         """Print the last predictions, oldest first."""
         reader = open_reader()
-        query = Query(model=model, status=_status(status), since_us=moment_us(since))
+        query = Query(model=model, status=_status(status), since_us=moment_us(since), trace_id=trace_id(trace))
         now = reader.marks(model)
         more = reader.follow(query, since=now) if follow else None
         _print(reader.tail(query, last=last, until=now), as_json=as_json)
@@ -80,7 +85,7 @@ def commands(open_reader: Callable[[], PredictionReader], open_sql_log: Callable
         gone = open_reader().delete(subject)
         typer.echo(f'{{"deleted": {gone}}}' if as_json else f"{gone} predictions deleted")
 
-    add_commands(app, open_sql_log, moment_us)
+    add_commands(app, open_sql_log, moment_us, trace_id)
     return app
 
 
@@ -99,6 +104,18 @@ def moment_us(text: str | None, now_s: float | None = None) -> int | None:
     except ValueError:
         raise InvalidInput("not a moment", found=repr(text), expected="2026-11-22, 2026-11-22T10:00, 15m, 2h") from None
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
+def trace_id(text: str | None) -> str | None:
+    """The id of a trace, given as such or in a `traceparent`. Raises InvalidInput."""
+    if text is None:
+        return None
+    parent = parent_of(text.encode())
+    found = text if parent is None else parent.trace_id
+    if not _TRACE.fullmatch(found):
+        expected = "32 hexadecimal digits, or a whole traceparent"
+        raise InvalidInput("not a trace", where="--trace", found=repr(text), expected=expected)
+    return found
 
 
 def _status(text: str | None) -> Status | None:
@@ -134,9 +151,10 @@ def _line(event: Prediction) -> str:
     outcome = _values(event.outputs) if event.error is None else f"{event.error.code}: {event.error.message}"
     rows = "" if event.rows == 1 else f"  {event.rows} rows"
     cached = "  cached" if event.cached else ""
+    trace = f"  trace {event.trace_id}" if event.trace_id else ""
     return (
         f"{moment}  {event.model}/{event.version}  {event.latency_us / 1000:.2f} ms{rows}{cached}  "
-        f"{event.request_id}  {_values(event.inputs)} -> {outcome}"
+        f"{event.request_id}{trace}  {_values(event.inputs)} -> {outcome}"
     )
 
 

@@ -88,3 +88,5 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     """Positions that the requests had when written; empty when none has been deleted since."""
     cached: Sequence[int] = ()
     """Positions in the block of answers that were not computed for their request."""
+    traces: dict[int, str] = {}
+    """Ids of the traces of those that were traced, by position in the block."""

@@ -59,6 +59,7 @@ def _events(block: Block, body: Body) -> list[Prediction]:
             rows=rows[i],
             status="error" if i in body.errors else "ok",
             cached=i in cached,
+            trace_id=body.traces.get(i),
             error=body.errors.get(i),
             inputs=_named(body.input_names, inputs, i),
             outputs={} if i in body.errors else _named(body.output_names, outputs, i),
@@ -93,6 +94,7 @@ def without(block: Block, belongs: Callable[[Prediction], bool]) -> tuple[bytes,
         errors={place: body.errors[i] for place, i in enumerate(kept) if i in body.errors},
         places=[body.places[i] if body.places else i for i in kept],
         cached=[place for place, i in enumerate(kept) if i in cached],
+        traces={place: body.traces[i] for place, i in enumerate(kept) if i in body.traces},
     )
     return _pack(left), len(events) - len(kept)
 

@@ -120,7 +120,7 @@ def _encode_runs(source: Source, parts: Sequence[RunItems], wall_ns: int) -> Enc
     started = _joined(all_started)
     return _finish(
         source, names, _joined(all_ids), [at + wall_ns for at in started], list(map(sub, _joined(all_ended), started)),
-        _joined(all_keys), rows if most > 1 else (), inputs, outputs, {}, [],
+        _joined(all_keys), rows if most > 1 else (), inputs, outputs, {}, [], {},
     )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def _split(source: Source, items: Sequence[Item], wall_ns: int, block: Encoded) 
 
 def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Encoded:
     """Columns over all items; raises one of several errors when an item does not fit (see `encode`)."""
-    ids, started, ended, rows, keys, tables, tensors, runs, starts, stops = zip(*items, strict=True)
+    ids, started, ended, rows, keys, tables, tensors, runs, starts, stops, traces = zip(*items, strict=True)
     if set(map(type, runs)) != {Outputs}:
         raise TypeError("an error among the answers")
     most = max(rows)
@@ -192,7 +192,7 @@ def _encode_columns(source: Source, items: Sequence[Item], wall_ns: int) -> Enco
     outputs = output_columns(source, runs, pick, zip(runs, starts, stops, strict=True))
     return _finish(
         source, names, ids, [at + wall_ns for at in started], list(map(sub, ended, started)), keys,
-        rows if most > 1 else (), inputs, outputs, {}, _cached(runs),
+        rows if most > 1 else (), inputs, outputs, {}, _cached(runs), _traced(traces),
     )  # fmt: skip
 
 
@@ -208,12 +208,13 @@ def _finish(
     outputs: list[Column | None],
     errors: dict[int, RecordedError],
     cached: Sequence[int],
+    traces: dict[int, str],
 ) -> Encoded:
     distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     key_of = [distinct[key] for key in keys] if len(distinct) > 1 else []
     body = Body(
         FORMAT, source.target, names, source.output_names, ids, times, latencies,
-        list(distinct), key_of, rows, inputs, outputs, errors, [], cached,
+        list(distinct), key_of, rows, inputs, outputs, errors, [], cached, traces,
     )  # fmt: skip
     return Encoded(len(ids), min(times) // 1000, max(times) // 1000, _pack(body))
 
@@ -225,12 +226,17 @@ def _cached(found: Sequence[Outputs | KanameError]) -> list[int]:
     return [i for i, run in enumerate(found) if type(run) is Outputs and run.cached]
 
 
+def _traced(traces: Sequence[str]) -> dict[int, str]:
+    """Ids of traces by position, of those who have one."""
+    return {i: trace for i, trace in enumerate(traces) if trace} if any(traces) else {}
+
+
 # --- one by one -----------------------------------------------------------------------------------------
 
 
 def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values: bool = True) -> Encoded:
     """Any items at all: one value per request and column, errors beside them; or all of it but the values."""
-    ids, started, ended, rows, keys, given_tables, tensors, found, starts, stops = zip(*items, strict=True)
+    ids, started, ended, rows, keys, given_tables, tensors, found, starts, stops, traces = zip(*items, strict=True)
     tables = list(map(partial(_table, source), given_tables, found, starts, stops))
     tabular = any(table is not None for table in tables)
     names = tuple(dict.fromkeys((source.feature_names if tabular else ()) + source.input_names))
@@ -252,7 +258,7 @@ def _encode_each(source: Source, items: Sequence[Item], wall_ns: int, *, values:
     }
     return _finish(
         source, names, [text(request_id) for request_id in ids], [at + wall_ns for at in started],
-        list(map(sub, ended, started)), keys, rows, inputs, outputs, errors, _cached(found),
+        list(map(sub, ended, started)), keys, rows, inputs, outputs, errors, _cached(found), _traced(traces),
     )  # fmt: skip
 
 

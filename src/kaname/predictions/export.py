@@ -66,6 +66,7 @@ def _row(event: Prediction, row: int) -> Row:
         "key_id": event.key_id,
         "status": event.status,
         "cached": event.cached,
+        "trace_id": event.trace_id,
         "error_code": event.error.code if event.error else None,
         "error_message": event.error.message if event.error else None,
     }
@@ -123,6 +124,7 @@ def _schema(kinds: dict[str, set[str]]) -> Schema:
         ("latency_us", pa.int64()),
         *((name, pa.string()) for name in ("model", "version", "key_id", "status", "error_code", "error_message")),
         ("cached", pa.bool_()),
+        ("trace_id", pa.string()),
     ]
     for name in sorted(kinds):
         found = kinds[name] - {"null"}

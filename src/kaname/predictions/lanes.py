@@ -11,10 +11,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from kaname.call import Call, Handler, Observer, Outcome, Outputs, Together
+from kaname.call import Call, Handler, Observer, Outcome, Outputs, Together, TraceOf
 from kaname.clock import Clock
 from kaname.errors import Overloaded
-from kaname.predictions.items import Item, RunItems, item_of, run_items
+from kaname.predictions.items import Item, RunItems, item_of, run_items, traced_item_of
 from kaname.predictions.source import Source
 from kaname.settings import Recording
 from kaname.signature import Signature
@@ -70,6 +70,7 @@ class Buffer:
         """Nothing will be written any more."""
 
 
+Make = Callable[[Call, Outcome, int], Item]
 Waiting = deque["Lane"]
 """The lanes that have something to write, some of them twice: there are thousands of lanes, and few are busy."""
 
@@ -116,10 +117,17 @@ def observer_of(
 ) -> Observer:
     """What fills `lane` under the policy of `recording`; which calls to keep or to hold is decided for each alone."""
     per_row = CELL_BYTES * (len(signature.columns) + len(signature.outputs))
-    record = _recording(lane, per_row, buffer, counts, clock, wake)
-    if recording.policy == "sample":
-        return Observer(_sampling(record, recording.sample, buffer, counts))
-    return Observer(record, None if lane.blocking else _recording_runs(lane, per_row, buffer, counts, wake))
+
+    def handler(make: Make) -> Handler:
+        record = _recording(lane, make, per_row, buffer, counts, clock, wake)
+        return record if recording.policy != "sample" else _sampling(record, recording.sample, buffer, counts)
+
+    def traced(trace_of: TraceOf) -> Handler:
+        return handler(traced_item_of(trace_of))
+
+    one_by_one = lane.blocking or recording.policy == "sample"
+    together = None if one_by_one else _recording_runs(lane, per_row, buffer, counts, wake)
+    return Observer(handler(item_of), together, traced)
 
 
 NOT_RECORDED = Observer(lambda _, outcome: outcome, lambda _calls, _outputs: None)
@@ -128,6 +136,7 @@ NOT_RECORDED = Observer(lambda _, outcome: outcome, lambda _calls, _outputs: Non
 
 def _recording(
     lane: Lane,
+    make: Make,
     per_row: int,
     buffer: Buffer,
     counts: Counts,
@@ -154,7 +163,7 @@ def _recording(
             hold((call, outcome))
         else:
             call.ended_ns = ended_ns
-        append(item_of(call, outcome, ended_ns))
+        append(make(call, outcome, ended_ns))
         if len(pending) == 1:
             waiting.append(lane)
         if blocking:

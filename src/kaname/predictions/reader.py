@@ -24,17 +24,21 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     status: Status | None = None
     since_us: int | None = None
     until_us: int | None = None
+    trace_id: str | None = None
 
     def of_block(self, block: Block) -> bool:
-        """Whether the times of a block allow an event that matches."""
-        return (self.since_us is None or block.last_us >= self.since_us) and (
-            self.until_us is None or block.first_us < self.until_us
+        """Whether a block can hold an event that matches."""
+        return (
+            (self.since_us is None or block.last_us >= self.since_us)
+            and (self.until_us is None or block.first_us < self.until_us)
+            and (self.trace_id is None or self.trace_id.encode() in block.value)
         )
 
     def of_event(self, event: Prediction) -> bool:
         """Whether an event of a partition of the model matches."""
         return (
             (self.status is None or event.status == self.status)
+            and (self.trace_id is None or event.trace_id == self.trace_id)
             and (self.since_us is None or event.time_us >= self.since_us)
             and (self.until_us is None or event.time_us < self.until_us)
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 Status = Literal["ok", "error"]
+TraceId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+"""The id of a trace as W3C Trace Context writes it."""
 TOPIC = "predictions"
 """The event log's topic; its shards are the models' names."""
 
@@ -53,6 +56,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     cached: bool = False
     """Whether the answer was computed for another request that asked the same."""
+    trace_id: str | None = None
+    """The trace that the request belongs to (32 hexadecimal digits), where it was traced."""
     error: RecordedError | None = None
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}

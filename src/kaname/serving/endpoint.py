@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from kaname.call import LOG, PRIORITIES, Answer, Call, Handlers, Outcome, Principal, Step, Target, as_error
+from kaname.call import LOG, PRIORITIES, Answer, Call, Handlers, Observer, Outcome, Principal, Step, Target, as_error
 from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, Overloaded, TooLarge, UnsupportedMedia
 from kaname.ids import IdSource
@@ -44,11 +44,13 @@ Refusal = Callable[[KanameError, str, str, int | None], tuple[int, bytes, bytes]
 
 class Path(NamedTuple):
     """What becomes of a call: `observers` see every outcome, `step` is what follows once the input is known. `full` is
-    asked before that and says why nothing may come in now; None without a limit of that kind."""
+    asked before that and says why nothing may come in now; None without a limit of that kind. `record` is the first of
+    the observers, where calls are recorded."""
 
     observers: Handlers
     step: Step
     full: Callable[[Principal], KanameError | None] | None
+    record: Observer | None = None
 
 
 class Deferral(Protocol):
@@ -113,7 +115,7 @@ class PredictEndpoint:
         self._codec = codec
         self._fill = codec.fill
         self._render = codec.answer
-        self._observers, self._path, full = path
+        self._observers, self._path, full, _ = path
         self._full = full if deferral is None else None
         self._principal_of = principal_of
         self._monotonic_ns = clock.monotonic_ns

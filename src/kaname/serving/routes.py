@@ -283,5 +283,6 @@ class Router:
         if assembly is not None:
             steps = assembly.step(steps)
         instead = value_handler(info, config.overload_value) if config.overload == "value" else None
-        observers = observe(meters.meter(facts.clock), facts.recorder_of(info), instead)
-        return Path(observers, facts.admission_of(info).step(steps), full)
+        record = facts.recorder_of(info)
+        observers = observe(meters.meter(facts.clock), record, instead)
+        return Path(observers, facts.admission_of(info).step(steps), full, record)

@@ -62,7 +62,14 @@ class Tracing:
             running[call].decoded_ns = now()
             steps(call)
 
-        return Path(_behind(path.observers, self._ended), marked, path.full)
+        observers = path.observers
+        if path.record is not None and path.record.traced is not None and observers is not None:
+            observers = path.record.traced(self._trace_of), observers[1], None
+        return Path(_behind(observers, self._ended), marked, path.full)
+
+    def _trace_of(self, call: Call) -> str:
+        marks = self.running.get(call)
+        return "" if marks is None else marks.trace_id
 
     def ran(self, then: Ran) -> Ran:
         """What a lane tells, to `then` and to the traced calls of the run."""

@@ -28,10 +28,12 @@ def target(model_id: int, name: str = "flowers") -> Target:
     return Target(model=name, model_id=model_id, version="3", version_id=21)
 
 
-def write(folder: Path, ids: Sequence[str], to: Target, outcome: Outcome | None = None) -> None:
+def write(folder: Path, ids: Sequence[str], to: Target, outcome: Outcome | None = None, trace_id: str = "") -> None:
     """Record a request per id."""
     with recording(folder) as recorder:
-        handle = recorder.observer(to, FLOWERS, Recording()).each
+        observer = recorder.observer(to, FLOWERS, Recording())
+        assert observer.traced is not None
+        handle = observer.traced(lambda _: trace_id) if trace_id else observer.each
         for request_id in ids:
             handle(table_call(request_id, [[float(len(request_id)), None, "red"]]), outcome or answer())
 

@@ -111,6 +111,30 @@ def test_a_traced_caller_is_followed(traced: Traced, client: httpx.Client, state
     assert {one.state for one in spans.values()} == {state}
 
 
+def test_the_record_leads_to_the_trace_and_the_trace_to_the_record(traced: Traced, client: httpx.Client) -> None:
+    """Its event names the trace, and is found by it; so is that of a request that failed. The span names the request."""
+    for body, status in (URLS[0][1], "ok"), ({"features": {"x": 1}}, "error"):
+        answer = client.post(URLS[0][0], json=body)
+        trace_id = trace_of(answer)
+
+        def found(trace_id: str = trace_id) -> Any:
+            return client.get("/api/v1/predictions", params={"trace_id": trace_id}).json()["items"]
+
+        (event,) = until(found, "the event is on disk")
+        assert (event["trace_id"], event["status"]) == (trace_id, status)
+        root = root_of(traced.collector.trace(trace_id))
+        assert root.attributes["kaname.request_id"] == event["request_id"]
+
+
+def test_requests_that_are_not_traced_are_recorded_without(traced: Traced, client: httpx.Client) -> None:
+    """Beside others in the same block."""
+    untraced = {"traceparent": f"00-{'b' * 32}-{SPAN}-00", "x-request-id": "not-traced"}
+    assert client.post(URLS[0][0], json=URLS[0][1], headers=untraced).status_code == 200
+    until(lambda: client.get("/api/v1/predictions/not-traced").status_code == 200, "the event is on disk")
+    event = client.get("/api/v1/predictions/not-traced").json()
+    assert event["trace_id"] is None
+
+
 def test_a_caller_that_is_not_traced_is_followed_too(traced: Traced, client: httpx.Client) -> None:
     """Whatever the ratio of the server is: no span, and the same answer."""
     untraced = f"00-{'a' * 32}-{SPAN}-00"

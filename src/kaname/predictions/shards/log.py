@@ -67,11 +67,18 @@ class SqlLog:
         self._throttle = Throttle(clock)
 
     def requests(
-        self, model: str, *, since_us: int | None = None, until_us: int | None = None, limit: int = 100
+        self,
+        model: str,
+        *,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        trace_id: str | None = None,
+        limit: int = 100,
     ) -> list[RequestRow]:
-        """The newest requests of a model (name or number) in a span of time, from one shard. Raises NotFound."""
+        """The newest requests of a model (name or number) in a span of time, or of a trace, from one shard. Raises
+        NotFound."""
         number = self._registry.model_id(model)
-        return self._reader.requests(number, since_us=since_us, until_us=until_us, limit=limit)
+        return self._reader.requests(number, since_us=since_us, until_us=until_us, trace_id=trace_id, limit=limit)
 
     def erase(self, subject: Subject) -> int:
         """Delete a subject's rows, when its events are gone from the log already; returns their number."""

@@ -26,14 +26,23 @@ class ShardReader:
         self._shards = shards
 
     def requests(
-        self, model_id: int, *, since_us: int | None = None, until_us: int | None = None, limit: int = 100
+        self,
+        model_id: int,
+        *,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        trace_id: str | None = None,
+        limit: int = 100,
     ) -> list[RequestRow]:
-        """The newest rows of a model in a span of time (µs since the Unix epoch, the end excluded); asks one shard."""
+        """The newest rows of a model in a span of time (µs since the Unix epoch, the end excluded), or of a trace; asks
+        one shard."""
         where = table.c.model_id == model_id
         if since_us is not None:
             where &= table.c.created_at >= _moment(since_us)
         if until_us is not None:
             where &= table.c.created_at < _moment(until_us)
+        if trace_id is not None:
+            where &= table.c.trace_id == trace_id
         newest = (table.c.created_at.desc(), table.c.request_id.desc())
         with self._shards.of(model_id).transaction(writing=False) as conn:
             return [_request(row) for row in conn.execute(select(table).where(where).order_by(*newest).limit(limit))]

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 from kaname.errors import InvalidInput
-from kaname.predictions.shards.tables import metadata
+from kaname.predictions.shards.tables import metadata, upgrade
 from kaname.predictions.shards.types import SHARDS
 from kaname.storage.sql.address import backend_of
 from kaname.storage.sql.explained import explained
@@ -50,6 +50,8 @@ class Shard:
                         conn.execute(text(f"CREATE SCHEMA IF NOT EXISTS {self._schema}"))
                     if "models" not in inspect(conn).get_view_names():
                         metadata.create_all(conn, tables=metadata.sorted_tables)
+                    else:
+                        upgrade(conn)
                 self._prepared = True
 
     def close(self) -> None:

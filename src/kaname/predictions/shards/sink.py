@@ -200,6 +200,7 @@ def _row(event: Prediction) -> dict[str, Any]:
         "model_version": event.version,
         "api_key_id": event.key_id,
         "row_count": event.rows,
+        "trace_id": event.trace_id,
         "error": None if event.error is None else _json(event.error),
     }
 

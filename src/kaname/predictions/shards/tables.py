@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     event,
     func,
+    inspect,
     text,
 )
 from sqlalchemy.dialects.mysql import TIMESTAMP
@@ -92,8 +93,10 @@ inference_requests = Table(
     Column("api_key_id", String(64), nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("error", Json, nullable=True),
+    Column("trace_id", String(32), nullable=True),
 )
 Index("idx_model_id_created_at", inference_requests.c.model_id, inference_requests.c.created_at.desc())
+of_traces = Index("idx_trace_id", inference_requests.c.trace_id)
 
 sink_offsets = Table(
     "sink_offsets",
@@ -115,3 +118,12 @@ _VIEW = (
 def _create_view(_: MetaData, conn: Connection, **options: Any) -> None:
     if registered_models in (options.get("tables") or ()):
         conn.execute(text(_VIEW))
+
+
+def upgrade(conn: Connection) -> None:
+    """Give tables of an earlier version what they lack. Those who write to them meanwhile go on: it may be empty."""
+    there = inspect(conn)
+    if "trace_id" not in {column["name"] for column in there.get_columns("inference_requests")}:
+        conn.execute(text("ALTER TABLE inference_requests ADD COLUMN trace_id VARCHAR(32)"))
+    if of_traces.name not in {index["name"] for index in there.get_indexes("inference_requests")}:
+        of_traces.create(conn)

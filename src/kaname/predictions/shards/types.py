@@ -40,3 +40,4 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     api_key_id: str
     row_count: int
     error: dict[str, Any] | None
+    trace_id: Annotated[str | None, Meta(description="The trace that it belongs to, where it was traced.")] = None
