@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kaname.errors import CorruptData, InvalidInput
+from kaname.errors import CorruptData, InvalidInput, Unavailable
 from kaname.models.importing.choose import again
-from kaname.runtimes.catalog import open_session
+from kaname.runtimes.catalog import begin, open_session
 from kaname.runtimes.types import SessionOptions
+from kaname.settings import Device
 from tests.frameworks import graphs
 from tests.frameworks.inside import ROWS, agree, answers, imported, make_project, predict_elsewhere, sampled
 from tests.models.importing.test_process import version_of
@@ -47,6 +48,36 @@ def test_a_saved_model_answers_as_onnx(tmp_path: Path) -> None:
     assert all(choice.profile is not None and choice.parity is not None for choice in found.choices)
     agree(found, (ROWS,), lambda: said(model, ROWS))
     assert again(version_of(found), found.files)[1] == "onnx"
+
+
+def test_a_model_lies_and_runs_where_it_is_put(tmp_path: Path) -> None:
+    """Variables, inputs and outputs are on the second of two devices that a process has."""
+    graphs.dense().export(str(tmp_path / "saved"), verbose=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.frameworks.placed", str(tmp_path / "saved")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == "['CPU:1'] ['CPU:1']", ran.stderr[-2000:]
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_device_that_is_not_there_is_refused(device: Device, tmp_path: Path) -> None:
+    """When TensorFlow is begun with, and when a model is opened; with the setting and what is there."""
+    if tf.config.list_physical_devices("GPU"):
+        begin("tensorflow", SessionOptions(device=device))
+        return
+    with pytest.raises(Unavailable) as raised:
+        begin("tensorflow", SessionOptions(device=device))
+    assert raised.value.where == "inference.device"
+    found = imported(graphs.saved(graphs.Texts(), tmp_path))
+    with pytest.raises(Unavailable, match="cannot use"):
+        open_session("tensorflow", found.files, found.signature, SessionOptions(device=device))
+    for there in ("auto", "cpu"):
+        session = open_session("tensorflow", found.files, found.signature, SessionOptions(device=there))
+        assert getattr(session, "device") == "cpu"  # noqa: B009  (no part of a Session)
+        session.close()
 
 
 def test_strings_run_in_tensorflow(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from kaname.errors import Unavailable
 from kaname.settings import Device
 
-_FULL = ("failed to allocate memory", "smaller than requested bytes", "out of memory", "_alloc_failed")
-"""What ONNX Runtime, CUDA, its libraries and PyTorch say, in small letters, when a device's memory does not suffice."""
+_FULL = ("failed to allocate memory", "smaller than requested bytes", "out of memory", "_alloc_failed", "oom when")
+"""What ONNX Runtime, CUDA, its libraries, PyTorch and TensorFlow say, in small letters, when a device's memory does not
+suffice."""
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _PROVIDERS: dict[str, tuple[str, ...]] = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
 _DEVICES: dict[str, Device] = {CUDA: "cuda", TENSORRT: "tensorrt"}

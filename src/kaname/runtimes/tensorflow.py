@@ -1,6 +1,6 @@
 """TensorFlow: a signature of a SavedModel, for what ONNX Runtime cannot run as it does.
 
-The only module that imports tensorflow, which places operations on the first GPU that it finds, else on the processor.
+The only module that imports tensorflow. `auto` is the first CUDA device where TensorFlow finds one, else the processor.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from kaname.errors import CorruptData, InvalidInput, MissingDependency
+from kaname.errors import CorruptData, InvalidInput, MissingDependency, Unavailable
+from kaname.runtimes.devices import full
 from kaname.runtimes.named import DATATYPES
 from kaname.runtimes.types import SessionOptions
+from kaname.settings import Device
 from kaname.signature import Signature
 from kaname.tensors import NUMPY_OF, Datatype, Tensor, TensorSpec
 
 SERVING = "serving_default"
 _INTERNAL = "__saved_model_init_op"
+_PLACES = {"cpu": "/CPU:0", "cuda": "/GPU:0"}
+"""TensorFlow's names of devices."""
 _DATATYPES: dict[str, Datatype] = {**DATATYPES, "string": "BYTES"}
 
 
 class TensorFlowSession:
-    """One signature of a SavedModel."""
+    """One signature of a SavedModel on one device."""
 
-    __slots__ = ("_dtypes", "_function", "_keep", "_names", "_outputs", "_tf")
+    __slots__ = ("_dtypes", "_function", "_keep", "_names", "_outputs", "_place", "_tf", "device")
 
-    def __init__(self, loaded: Any, function: Any, signature: Signature) -> None:
+    def __init__(self, loaded: Any, function: Any, signature: Signature, device: Device = "cpu") -> None:
+        """`device`: where the model was loaded."""
         self._tf = library()
+        self.device = device
+        self._place = _PLACES[device]
         self._keep = loaded  # the function's variables live as long as their object
         self._function = function
         taken, given = specs(function)
@@ -48,10 +55,20 @@ class TensorFlowSession:
         self._outputs = [(spec.name, NUMPY_OF[spec.datatype]) for spec in signature.outputs]
 
     def run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """See `Session.run`; raises TensorFlow's errors."""
+        """See `Session.run`; raises TensorFlow's errors, Unavailable where the device is full."""
+        try:
+            return self._run(inputs)
+        except Exception as error:  # tensorflow raises anything
+            refused = full(self.device, error)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         convert = self._tf.convert_to_tensor
         given = zip(self._names, inputs, self._dtypes, strict=True)
-        found = self._function(**{name: convert(array, dtype=dtype) for name, array, dtype in given})
+        with self._tf.device(self._place):
+            found = self._function(**{name: convert(array, dtype=dtype) for name, array, dtype in given})
         return tuple([np.array(found[name].numpy(), dtype=dtype, order="C") for name, dtype in self._outputs])
 
     def close(self) -> None:
@@ -64,19 +81,45 @@ class TensorFlowRuntime:
 
     name = "tensorflow"
 
+    def begin(self, options: SessionOptions) -> None:
+        """See `Beginning.begin`."""
+        tf = library()
+        if options.device == "cpu":
+            with suppress(RuntimeError):  # once per process, before its first run
+                tf.config.set_visible_devices([], "GPU")  # TensorFlow would take memory of each
+        with tf.device(_PLACES[device(options.device)]):
+            tf.zeros(1)
+
     def open(self, path: Path, signature: Signature, options: SessionOptions) -> TensorFlowSession:
         """See `Runtime.open`; `path` is the `saved_model.pb` in the SavedModel's folder."""
-        loaded, function = load(path.parent, options.threads)
-        return TensorFlowSession(loaded, function, signature)
+        place = device(options.device)
+        loaded, function = load(path.parent, options.threads, place)
+        return TensorFlowSession(loaded, function, signature, place)
 
 
-def load(folder: Path, threads: int = 1) -> tuple[Any, Any]:
-    """The SavedModel in `folder` and its serving signature (or its first). Raises CorruptData, InvalidInput."""
+def device(asked: Device = "auto") -> Device:
+    """Where models run that are to run on `asked`; on CUDA where that is TensorRT. Raises Unavailable."""
+    there = bool(library().config.list_physical_devices("GPU"))
+    if asked == "cpu" or (asked == "auto" and not there):
+        return "cpu"
+    if not there:
+        raise Unavailable(
+            f"this TensorFlow cannot use {asked}", where="inference.device", found="no CUDA device", expected="one"
+        )
+    return "cuda"
+
+
+def load(folder: Path, threads: int = 1, device: Device = "cpu") -> tuple[Any, Any]:
+    """The SavedModel in `folder`, its variables on `device`, and its serving signature (or its first).
+
+    Raises CorruptData, InvalidInput.
+    """
     tf = library()
     with suppress(RuntimeError):  # once per process, before its first run
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     try:
-        loaded = tf.saved_model.load(os.fspath(folder))
+        with tf.device(_PLACES[device]):
+            loaded = tf.saved_model.load(os.fspath(folder))
     except Exception as error:  # tensorflow raises anything
         said = f"{type(error).__name__}: {str(error)[:300]}"
         raise CorruptData(f"TensorFlow cannot load the SavedModel: {said}", where=str(folder)) from error

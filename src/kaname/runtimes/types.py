@@ -79,7 +79,7 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
     """Intra-op threads; with one, batched results equal single ones bit for bit for float models."""
     device: Device = "cpu"
-    """Where ONNX and PyTorch models run."""
+    """Where models of ONNX, PyTorch and TensorFlow run."""
     device_bytes: int = 0
     """Most of the device's memory that a session takes; 0: what there is."""
     remotes: tuple[RemoteSettings, ...] = ()

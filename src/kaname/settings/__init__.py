@@ -93,7 +93,8 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     memory_bytes: Bytes = 0
     """Memory that models may take on this node, in equal shares for its workers; 0: half of what the machine has."""
     device: Device = "auto"
-    """Where models of ONNX and PyTorch run: `auto` (CUDA where there is one, else `cpu`), `cpu`, `cuda`, `tensorrt`."""
+    """Where models of ONNX, PyTorch and TensorFlow run: `auto` (CUDA where there is one, else `cpu`), `cpu`, `cuda`,
+    `tensorrt`."""
     device_bytes: Bytes = 0
     """Most of a device's memory that one session takes; 0: what there is."""
     device_memory_bytes: Bytes = 0

@@ -112,7 +112,7 @@ def test_a_traced_caller_is_followed(traced: Traced, client: httpx.Client, state
 
 
 def test_the_record_leads_to_the_trace_and_the_trace_to_the_record(traced: Traced, client: httpx.Client) -> None:
-    """Its event names the trace, and is found by it; so is that of a request that failed. The span names the request."""
+    """Its event names the trace, and is found by it; so is that of a request that failed. The span names the event."""
     for body, status in (URLS[0][1], "ok"), ({"features": {"x": 1}}, "error"):
         answer = client.post(URLS[0][0], json=body)
         trace_id = trace_of(answer)
