@@ -163,11 +163,10 @@ class DataPlane:
             views=Views(self._stores.features.view, self._clock),
         )
         self._stores.readers.serve(self._loop, self._metrics)
-        deferred = self._stores.project.data / "deferred"
-        self._answers_later = Answers(deferred)
-        self._office = Office(
-            deferred, self._clock, settings.deferred, self.node.router, self._stores.project.data / "webhook.key"
-        )
+        deferred, keyring = self._stores.deferred, self._stores.keyring
+        self._answers_later = Answers(deferred, keyring)
+        secret = self._stores.project.data / "webhook.key"
+        self._office = Office(deferred, self._clock, settings.deferred, self.node.router, secret, keyring)
         self.node.deferral = self._office
         self.app = self._application()
         snapshot = await asyncio.to_thread(self._following.snapshot)

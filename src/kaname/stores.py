@@ -106,7 +106,9 @@ class Stores:
         )
         self.events = data / "events"
         self.log = LmdbReader(folder_at(self.events), BlockOpener(self.events, self.keyring))
-        self.encryption = Encryption(self.keyring, (self.artefacts, SegmentKeys(self.events)))
+        self.deferred = data / "deferred"
+        logs = SegmentKeys(self.events, "prediction record"), SegmentKeys(self.deferred, "deferred requests")
+        self.encryption = Encryption(self.keyring, (self.artefacts, *logs))
         self.sql_log = self._sql_log()
         self.predictions = PredictionReader(self.log, self._erase)
         self.readers = self._readers()

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cli.kaname import kaname
 from tests.e2e import sleepers
 from tests.e2e.conftest import Serve
 from tests.e2e.server import Server
@@ -126,6 +127,43 @@ def test_nothing_is_lost_when_the_server_is_killed(queued: Path, serve: Serve) -
     assert later
     again = serve()
     _check(again, later)
+
+
+# --- encrypted ------------------------------------------------------------------------------------------
+
+SECRET = "a-request-that-nobody-else-may-see"
+
+
+def _on_disk(project: Path) -> bytes:
+    """Every byte of what is kept of deferred requests, the holes of their files left out."""
+    return b"".join(path.read_bytes() for path in (project / ".kaname" / "deferred").rglob("*") if path.is_file())
+
+
+def test_requests_and_answers_are_encrypted_at_rest(queued: Path, serve: Serve) -> None:
+    """What was put aside without a key is answered with one; from then on nothing on the disk can be read; a rotation
+    wraps it anew beside the server, and then the old key may go."""
+    keys = queued / "keys"
+    with serve() as server:
+        plain = Crowd(server, 0, 150, **{"x-request-id": SECRET}).later
+    assert plain
+    assert SECRET.encode() in _on_disk(queued)
+    old, new = (kaname("encryption", "new-key", name).out.strip() for name in ("2025-11", "2026-11"))
+    keys.write_text(old + "\n")
+    with (queued / "kaname.yaml").open("a") as file:
+        file.write(f"\nencryption:\n  keys_file: {keys}\n")
+    with serve() as server:
+        _check(server, plain)
+        mark = f"{SECRET}-now"
+        sealed = Crowd(server, 1000, 150, **{"x-request-id": mark}).later
+        assert sealed
+        _check(server, sealed)
+        keys.write_text(f"{new}\n{old}\n")
+        assert "deferred requests: 0" not in server.run("encryption", "rotate").out
+    assert mark.encode() not in _on_disk(queued)
+    assert kaname("-C", queued, "encryption", "rotate").code == 0
+    keys.write_text(new + "\n")
+    with serve() as server:
+        _check(server, plain | sealed)
 
 
 # --- webhooks -------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class EncryptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Encryption at rest of artefacts and the prediction record. Needs the extra `security`."""
+    """Encryption at rest of artefacts, the prediction record and deferred requests. Needs the extra `security`."""
 
     keys: Secret | None = None
     """Lines `name: key`, as `kaname encryption new-key` prints them; what is new is encrypted with the first."""

@@ -91,7 +91,7 @@ def test_rotation_wraps_the_keys_anew_and_leaves_the_blocks(tmp_path: Path) -> N
     write(tmp_path, Keyring(OLD), WORD)
     write(tmp_path, Keyring(OLD), b"other slot", slot=3)
     before = (tmp_path / "0" / "data.mdb").read_bytes()
-    both = Encryption(Keyring({**NEW, **OLD}), [SegmentKeys(tmp_path)])
+    both = Encryption(Keyring({**NEW, **OLD}), [SegmentKeys(tmp_path, "prediction record")])
     assert [(use.key, use.count, use.active) for use in both.uses()] == [("new", 0, True), ("old", 2, False)]
     assert both.rotate() == {"prediction record": 2}
     assert both.rotate() == {"prediction record": 0}
@@ -109,7 +109,7 @@ def test_a_live_writer_and_a_live_reader_do_not_notice_a_rotation(tmp_path: Path
         live.append("t", "m", [(now_us(), b"%d" % number)])
         live.commit()
         assert len(reader.read("t", Position("m/0", 0), 10)) == number + 1
-        Encryption(both, [SegmentKeys(tmp_path)]).rotate()
+        Encryption(both, [SegmentKeys(tmp_path, "prediction record")]).rotate()
     live.close()
     reader.close()
     assert read(tmp_path, Keyring(NEW)) == [b"0", b"1", b"2", b"3"]

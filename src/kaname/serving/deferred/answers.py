@@ -15,6 +15,8 @@ from kaname.errors import NotFound
 from kaname.serving.deferred.types import ANSWERED, ASKED, SHARD, Answered, Place, answered_of, asked_of
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.types import Event, Position, partition_name
+from kaname.storage.sealing.keys import Keyring
+from kaname.storage.sealing.segments import BlockOpener
 
 LOOK_S = 0.025
 WAITERS = 16
@@ -50,9 +52,9 @@ def view(place: Place, answer: Answered) -> AnswerView:
 class Answers:
     """Reads the log of deferred requests, whichever process writes it. Safe to use from several threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._reader = LmdbReader(folder)
+    def __init__(self, folder: Path, keyring: Keyring) -> None:
+        """`keyring` opens what was encrypted."""
+        self._reader = LmdbReader(folder, BlockOpener(folder, keyring))
         self._room = threading.BoundedSemaphore(WAITERS)
 
     def get(self, text: str, who: Principal, wait_s: float) -> AnswerView:

@@ -14,7 +14,7 @@ from kaname.clock import Clock
 from kaname.serving.deferred.types import ANSWERED, ASKED, DELIVERED, SHARD, Answered, Asked, Place, pack
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.lmdb.writer import LmdbWriter
-from kaname.storage.events.types import Position, partition_name
+from kaname.storage.events.types import Position, Sealer, partition_name
 
 NEVER_BYTES, NEVER_DAYS = 1 << 40, 36_500.0
 """Nothing is deleted because it is old or large: only what was answered, and answers kept for long enough."""
@@ -39,10 +39,12 @@ class Desk:
         *,
         max_bytes: int,
         keep_us: int,
+        sealer: Sealer,
     ) -> None:
+        """`sealer` encrypts requests and answers, where a key is active."""
         self.slot = slot
         self.partition = partition_name(SHARD, slot)
-        self._writer = LmdbWriter(folder, slot, clock, retain_bytes=NEVER_BYTES, retain_days=NEVER_DAYS)
+        self._writer = LmdbWriter(folder, slot, clock, retain_bytes=NEVER_BYTES, retain_days=NEVER_DAYS, sealer=sealer)
         self._reader = reader
         self._clock = clock
         self._loop = loop

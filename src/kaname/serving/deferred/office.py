@@ -24,6 +24,8 @@ from kaname.serving.json_codec import refusal
 from kaname.settings import DeferredSettings
 from kaname.storage.events.lmdb.reader import LmdbReader
 from kaname.storage.events.types import Position, partition_name, split_partition
+from kaname.storage.sealing.keys import Keyring
+from kaname.storage.sealing.segments import BlockOpener, BlockSealer
 
 WINDOW = 16
 """Requests that are answered at once; their answers are kept together."""
@@ -87,9 +89,17 @@ class Office:
     """Belongs to the event loop. Opens nothing before the first request is deferred, unless one was before."""
 
     def __init__(
-        self, folder: Path, clock: Clock, settings: DeferredSettings, router: Callable[[], Router], secret: Path
+        self,
+        folder: Path,
+        clock: Clock,
+        settings: DeferredSettings,
+        router: Callable[[], Router],
+        secret: Path,
+        keyring: Keyring,
     ) -> None:
+        """`secret`: the file of the key that signs webhooks; `keyring` encrypts what lies on the disk."""
         self._folder = folder
+        self._keyring = keyring
         self._clock = clock
         self._settings = settings
         self._router = router
@@ -97,7 +107,7 @@ class Office:
         self._webhooks = Webhooks(self._targets, settings, clock, secret)
         self._again = Again()
         self._loop = asyncio.get_running_loop()
-        self._reader = LmdbReader(folder)
+        self._reader = LmdbReader(folder, BlockOpener(folder, keyring))
         self._desks: dict[int, Desk] = {}
         self._own: Desk | None = None
         self._news: dict[int, asyncio.Event] = {}
@@ -167,6 +177,7 @@ class Office:
             self._loop,
             max_bytes=self._settings.max_bytes,
             keep_us=int(self._settings.keep_hours * 3_600e6),
+            sealer=BlockSealer(self._folder / str(slot), self._keyring, self._clock),
         )
         self._desks[slot] = desk
         self._news[slot] = asyncio.Event()

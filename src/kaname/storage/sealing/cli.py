@@ -21,7 +21,9 @@ def commands(open_encryption: Callable[[], Encryption]) -> typer.Typer:
 
     Errors leave as KanameError; the caller prints them.
     """
-    app = typer.Typer(help="Keys that encrypt artefacts and the prediction record.", no_args_is_help=True)
+    app = typer.Typer(
+        help="Keys that encrypt artefacts, the prediction record and deferred requests.", no_args_is_help=True
+    )
 
     @app.command(name="new-key")
     def new_key(

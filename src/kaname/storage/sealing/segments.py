@@ -107,10 +107,10 @@ class BlockOpener:
 class SegmentKeys:
     """The wrapped keys of all segments of a log, for `rotation`."""
 
-    name = "prediction record"
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
+        """`name`: what the log holds, for people."""
         self._folder = folder
+        self.name = name
 
     def envelopes(self) -> Iterator[tuple[str, Envelope | None]]:
         """Each segment and its envelope."""
