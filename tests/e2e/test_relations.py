@@ -64,7 +64,7 @@ def test_an_application_writes_and_another_reads(serve: Serve) -> None:
                 next(features.rows("SELECT itm FROM order"))
             [view] = features.views()
             assert view == features.view("orders")
-            assert (view.entity[0].name, view.reads[0].features[0].default) == ("user_id", "0")
+            assert (view.entity[0].name, view.reads[0].features[0].default) == ("user_id", "0.00")
             assert features.read("orders", [{"user_id": "u9"}, {"user_id": "eve"}]) == [
                 {"total": 7499.75},
                 {"total": 0},

@@ -69,11 +69,26 @@ class Guard:
             return [found] * len(keys) if isinstance(found, KanameError) else found
         try:
             return source.fetch(keys, now_us, stamped=stamped)
-        except CorruptData as error:  # the fault of a row, not of its store
-            return [error] * len(keys)
         except (KanameError, OSError) as error:
-            breaker.failed()
-            return [self._told(error)] * len(keys)
+            return [self._fault(error)] * len(keys)
+
+    def fetch_one(self, source: Source, key: bytes, now_us: int, *, stamped: bool) -> FoundRow:
+        """The same for one key."""
+        if not self.breaker.calm:
+            return self.fetch(source, (key,), now_us, stamped=stamped)[0]
+        if self.meters is not None:
+            self.meters.store[0] += 1
+        try:
+            return source.fetch_one(key, now_us, stamped=stamped)
+        except (KanameError, OSError) as error:
+            return self._fault(error)
+
+    def _fault(self, error: Exception) -> KanameError:
+        """What went wrong with a store that answers at once."""
+        if isinstance(error, CorruptData):  # the fault of a row, not of its store
+            return error
+        self.breaker.failed()
+        return self._told(error)
 
     def exchange(self, ask: Callable[[], T]) -> T | KanameError:
         """What a store answers, or why it does not; raises nothing."""

@@ -41,6 +41,12 @@ class Guarded:
             return self.guard.fetch(self.source, keys, now_us, stamped=stamped)
         return [row for row, _ in self.tell(keys, now_us, stamped=stamped)]
 
+    def fetch_one(self, key: bytes, now_us: int, *, stamped: bool) -> FoundRow:
+        """The same for one key."""
+        if self._keeping is None:
+            return self.guard.fetch_one(self.source, key, now_us, stamped=stamped)
+        return self.tell((key,), now_us, stamped=stamped)[0].row
+
     def tell(self, keys: Sequence[bytes], now_us: int, *, stamped: bool) -> list[Told]:
         """The same with where each came from."""
         if self._keeping is None:

@@ -35,12 +35,14 @@ def find_one(plan: Plan, keys: Keys, now_us: int) -> FoundRows:
     """What the stores have for the keys of one entity. Blocks unless all are at hand; raises nothing."""
     rows = []
     for guarded, key in zip(plan.guarded, keys, strict=True):
-        rows.append(guarded.fetch((key,), now_us, stamped=plan.stamped)[0])
+        rows.append(guarded.fetch_one(key, now_us, stamped=plan.stamped))
     return tuple(rows)
 
 
 def find(plan: Plan, keys: Sequence[Keys], now_us: int, *, stamped: bool) -> list[Found]:
-    """The same of several entities, with where it came from."""
+    """The same of several entities; `stamped`: with times, and with where it came from."""
+    if len(keys) == 1 and not stamped:
+        return [Found(find_one(plan, keys[0], now_us), ())]
     by_source = [
         guarded.tell([each[i] for each in keys], now_us, stamped=stamped or plan.stamped)
         for i, guarded in enumerate(plan.guarded)
@@ -147,7 +149,7 @@ class StoredView:
         Raises InvalidInput for keys that are not those of the view. A value without a default raises it, too, when it
         is missing, Unavailable when it is too old, and what a store raises that does not answer.
         """
-        if isinstance(entities, Mapping):
+        if type(entities) is dict or isinstance(entities, Mapping):  # the second is dear
             plan, now_us = self._whole.plan(), self._time_ns() // 1000
             row = plan.settle(find_one(plan, plan.keys(entities), now_us), now_us)
             plan.compute((entities,), (row,), now_us)

@@ -45,6 +45,7 @@ class Source:
         self.features = tuple(features)
         self.layout = layout
         self.store = store
+        self._table, self._is_newest = layout.table, read.latest is not None
         self.names = tuple(feature.name for feature in features)
         self.aged = any(feature.max_age_us is not None for feature in features)
         attributes = tuple(feature.attribute for feature in features)
@@ -72,15 +73,16 @@ class Source:
         """The rows of these keys in their order, as of `now_us`; None: there is none. Raises what the store raises."""
         return [None if row is None else self.decode(row, stamped=stamped) for row in self.read(keys, now_us)]
 
+    def fetch_one(self, key: bytes, now_us: int, *, stamped: bool) -> Fetched | None:
+        """The same for one key."""
+        row = self._one(key, now_us)
+        return None if row is None else self.decode(row, stamped=stamped)
+
     def read(self, keys: Sequence[bytes], now_us: int) -> list[Row | None]:
         """The same, not yet decoded."""
-        if self.read_of.latest is not None:
-            return [self._newest(key, now_us) for key in keys]
-        table, columns = self.layout.table, self._columns
-        if len(keys) == 1:
-            cells = self.store.get(table, keys[0], columns)
-            return [Row(keys[0], cells) if cells else None]
-        found = self.store.get_many(table, keys, columns)
+        if self._is_newest or len(keys) == 1:
+            return [self._one(key, now_us) for key in keys]
+        found = self.store.get_many(self.layout.table, keys, self._columns)
         return [Row(key, cells) if cells else None for key, cells in zip(keys, found, strict=True)]
 
     def decode(self, row: Row, *, stamped: bool) -> Fetched:
@@ -118,6 +120,12 @@ class Source:
                     (family, qualifier) for family, some in found.items() for qualifier in some if qualifier != MARKER
                 )
         return "", b""  # of the key
+
+    def _one(self, key: bytes, now_us: int) -> Row | None:
+        if self._is_newest:
+            return self._newest(key, now_us)
+        cells = self.store.get(self._table, key, self._columns)
+        return Row(key, cells) if cells else None
 
     # --- the newest row -----------------------------------------------------------------------------------
 

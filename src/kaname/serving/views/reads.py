@@ -19,7 +19,7 @@ from kaname.call import Principal, as_error
 from kaname.clock import Clock
 from kaname.errors import Forbidden, InvalidInput, KanameError, NotFound, TooLarge
 from kaname.features.views.plan import Found, Plan
-from kaname.features.views.reading import StoredView, ask
+from kaname.features.views.reading import StoredView, ask, find
 from kaname.features.views.types import View
 from kaname.ids import IdSource
 from kaname.serving.endpoint import PrincipalOf, inflate, request_id
@@ -153,26 +153,26 @@ class ReadEndpoint:
             self._check(head)
         if b"content-encoding" in head.fields:
             body = inflate(body, head.fields[b"content-encoding"], self._reads.max_body_bytes)
-        asked = self._asked(body)
-        plan = self._stored.plan()
-        if not plan.direct:
-            return self._far(plan, asked, answer)
-        return self._explained(asked) if self._explains else self._plain(asked)
-
-    def _far(self, plan: Plan, asked: ReadBody, answer: Callable[[Callable[[], bytes]], None]) -> bytes | None:
-        """Read stores that are not at hand, without waiting for them."""
-        one = asked.entity
-        entities = self._many(asked.entities) if one is msgspec.UNSET else [self._entity(one, "entity")]
+        asked, plan = self._asked(body), self._stored.plan()
+        if asked.entity is not msgspec.UNSET:
+            said, entities = ENTITY, [self._entity(asked.entity, ENTITY)]
+            if plan.direct and not self._explains:  # a short way for the usual request
+                return self._begin + b'"features":%b}' % _encode(self._stored.read(entities[0]))
+        else:
+            said, many = ENTITIES, asked.entities or ()
+            entities = [self._entity(each, f"{ENTITIES}[{i}]") for i, each in enumerate(many)]
         now_us = self._reads.clock.time_ns() // 1000
-        keys = keys_of(plan, entities, ENTITIES if one is msgspec.UNSET else ENTITY)
+        keys = keys_of(plan, entities, said)
 
         def made(found: list[Found]) -> bytes:
-            rows: list[Any] = plan.rows(entities, found, now_us)
+            rows: list[Any] = _rows(plan, entities, found, now_us, said)
             if self._explains:
                 rows = [plan.explain(row, each, now_us) for row, each in zip(rows, found, strict=True)]
-            many = one is msgspec.UNSET
-            return self._begin + (b'"instances":%b}' % _encode(rows) if many else b'"features":%b}' % _encode(rows[0]))
+            one = said is ENTITY
+            return self._begin + (b'"features":%b}' % _encode(rows[0]) if one else b'"instances":%b}' % _encode(rows))
 
+        if plan.direct:
+            return made(find(plan, keys, now_us, stamped=self._explains))
         found = ask(plan, keys, now_us, self._reads.lookup_s, lambda later: answer(lambda: made(later)))
         return None if found is None else made(found)
 
@@ -200,42 +200,26 @@ class ReadEndpoint:
             raise kind("number of entities", where="entities", found=found, expected=expected)
         return said
 
-    def _plain(self, asked: ReadBody) -> bytes:
-        if asked.entity is not msgspec.UNSET:
-            row = self._stored.read(self._entity(asked.entity, "entity"))
-            return self._begin + b'"features":%b}' % _encode(row)
-        entities = self._many(asked.entities)
-        try:
-            rows = self._stored.read(entities)
-        except KanameError:
-            rows = self._one_by_one(entities)
-        return self._begin + b'"instances":%b}' % _encode(rows)
-
-    def _one_by_one(self, entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same, to find out which entity cannot be read."""
-        rows = []
-        for i, entity in enumerate(entities):
-            try:
-                rows.append(self._stored.read(entity))
-            except KanameError as error:
-                error.where = f"entities[{i}].{str(error.where).removeprefix('entity.')}"
-                raise
-        return rows
-
-    def _explained(self, asked: ReadBody) -> bytes:
-        if asked.entity is not msgspec.UNSET:
-            used = self._stored.explain(self._entity(asked.entity, "entity"))
-            return self._begin + b'"features":%b}' % _encode(used)
-        each = [self._stored.explain(entity) for entity in self._many(asked.entities)]
-        return self._begin + b'"instances":%b}' % _encode(each)
-
-    def _many(self, said: Any) -> list[dict[str, Any]]:
-        return [self._entity(each, f"entities[{i}]") for i, each in enumerate(said)]
-
     def refuse(self, status: int, error: KanameError, head: Head, reply: Reply) -> None:
         """Answer a request that was not read to its end."""
         self._meter.failed(error.code)
         reply.send(*refusal(error, head.path, request_id(head.fields, self._reads.ids), status))
+
+
+def _rows(
+    plan: Plan, entities: list[dict[str, Any]], found: list[Found], now_us: int, said: str
+) -> list[dict[str, Any]]:
+    """The finished rows. Raises what `Plan.settle` and `Plan.compute` raise, with the place of the entity."""
+    rows = []
+    for i, each in enumerate(found):
+        try:
+            rows.append(plan.settle(each.rows, now_us))
+        except KanameError as error:
+            if said is not ENTITY and str(error.where).startswith("features."):  # others belong to a store
+                error.where = f"{said}[{i}].{error.where}"
+            raise
+    plan.compute(entities, rows, now_us)
+    return rows
 
 
 class OpeningEndpoint:
