@@ -24,8 +24,9 @@ from kaname.clock import Clock, SystemClock
 from kaname.errors import Conflict
 from kaname.features.files import stamp_of
 from kaname.features.layout import StoreName
-from kaname.features.opened import Features, Note
+from kaname.features.opened import Features
 from kaname.features.relayout.running import Relayouts
+from kaname.features.turns import Note
 from kaname.features.views.readers import Readers
 from kaname.inference.residency import artefact_file
 from kaname.models.importing.process import reprofile, run_import

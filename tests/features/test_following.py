@@ -12,8 +12,9 @@ from kaname.clock import SystemClock
 from kaname.errors import Conflict, InvalidInput, KanameError
 from kaname.features.files import stamp_of
 from kaname.features.layout import StoreName
-from kaname.features.opened import Features, Note
+from kaname.features.opened import Features
 from kaname.features.schemas import load
+from kaname.features.turns import Note
 from kaname.project import Files
 from kaname.storage.cells.lmdb.store import LmdbCells
 from kaname.storage.cells.types import CellStore, Put

@@ -36,6 +36,9 @@ class Verdict(msgspec.Struct, frozen=True):
     changes: tuple[str, ...] = ()
     """What changes, for people."""
     refused: tuple[Conflict, ...] = ()
+    replaces: Record | None = None
+    """The record of another relation of that name, which may be replaced because it has no rows: whoever publishes the
+    new one looks again behind that whether there are any."""
 
 
 def compare(before: Record | None, wanted: Wanted, stored: Stored) -> Verdict:
@@ -44,7 +47,9 @@ def compare(before: Record | None, wanted: Wanted, stored: Stored) -> Verdict:
     name = wanted.relation.name
     if before is None:
         return (
-            Verdict(None, (), tuple(refused)) if refused else Verdict(_fresh(1, wanted), (f"relation {name} is new",))
+            Verdict(None, (), tuple(refused))
+            if refused
+            else Verdict(_fresh(1, 0, wanted), (f"relation {name} is new",))
         )
     refused += [*_relation(before, wanted), *_layouts(before, wanted)]
     if before.relayout is not None:
@@ -52,7 +57,10 @@ def compare(before: Record | None, wanted: Wanted, stored: Stored) -> Verdict:
     if refused:
         if any(stored.has_rows(kept.facts) for kept in before.layouts) or any(_taken(wanted, stored)):
             return Verdict(None, (), tuple(refused))
-        return Verdict(_fresh(before.version + 1, wanted), (f"relation {name} is another one; it has no rows yet",))
+        version = before.version + 1
+        return Verdict(
+            _fresh(version, version, wanted), (f"relation {name} is another one; it has no rows yet",), replaces=before
+        )
     after = _after(before, wanted)
     if msgspec.structs.replace(after, version=before.version) == before:
         return Verdict(None)
@@ -85,9 +93,9 @@ def _taken(wanted: Wanted, stored: Stored) -> Iterator[Conflict]:
             )
 
 
-def _fresh(version: int, wanted: Wanted) -> Record:
+def _fresh(version: int, origin: int, wanted: Wanted) -> Record:
     layouts = tuple(KeptLayout(each.facts) for each in wanted.layouts)
-    return Record(version, wanted.relation, layouts, layouts[0].facts.store)
+    return Record(version, wanted.relation, layouts, layouts[0].facts.store, origin=origin)
 
 
 def _after(before: Record, wanted: Wanted) -> Record:
@@ -102,7 +110,7 @@ def _after(before: Record, wanted: Wanted) -> Record:
         }
         left = {cell: kind for cell, kind in {**old.left, **gone}.items() if cell not in now}
         layouts.append(KeptLayout(each.facts, left=left))
-    return Record(before.version + 1, wanted.relation, tuple(layouts), before.home)
+    return Record(before.version + 1, wanted.relation, tuple(layouts), before.home, origin=before.origin)
 
 
 def _cells(group: GroupFacts) -> dict[str, str]:

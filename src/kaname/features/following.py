@@ -46,10 +46,10 @@ class Marks:
             reload()
         self._seen[store] = found  # last: who finds it here has what it stands for
 
-    def confirms(self, store: StoreName) -> bool:
-        """Whether a write that is over was of what is recorded now."""
+    def confirms(self, store: StoreName, *, exact: bool = False) -> bool:
+        """Whether a write that is over was of what is recorded now; `exact`: not only of what was a moment ago."""
         mark, looked_ns = self._seen[store]
-        if not self._is_quick(store) and self._now_ns() - looked_ns < FRESH_NS:
+        if not exact and not self._is_quick(store) and self._now_ns() - looked_ns < FRESH_NS:
             return True
         return self._records.mark(store) == mark
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Unpack
 
+import msgspec
 import structlog
 
 from kaname.clock import Clock
 from kaname.errors import InvalidInput, KanameError
 from kaname.features.following import Follower, Marks
 from kaname.features.layout import StoreName
-from kaname.features.placement import Placement
+from kaname.features.placement import Placement, placed
 from kaname.features.records import Record, Records
 from kaname.features.refusing import check_named
 from kaname.features.stored import StoredRelation
 from kaname.features.there import RowsThere
+from kaname.features.turns import Locks, Note, alone
 from kaname.storage.cells.types import CellStore
 from kaname.telemetry.logs import Throttle
 
@@ -40,15 +42,6 @@ if TYPE_CHECKING:
     from kaname.features.wanted import Wanted
 
 log = structlog.get_logger(__name__)
-
-Note: TypeAlias = Callable[[str, str], None]
-"""Writes down for all workers what became of a relation."""
-
-
-@contextmanager
-def alone() -> Iterator[Note]:
-    """For a process without others."""
-    yield lambda _relation, _what: None
 
 
 class Features:
@@ -86,7 +79,7 @@ class Features:
         self._turn = turn
         self._known_stores = known
         self._lock = threading.Lock()  # held for moments, never while a store is asked
-        self._locks: dict[object, threading.RLock] = {}
+        self._locks = Locks()  # of a relation or a store, while it is opened
         self._reading, self._changing = threading.Lock(), threading.RLock()  # files again; records
         self._schemas: Schemas | None = None
         self._stamped: object = None
@@ -110,7 +103,7 @@ class Features:
         """
         found = self._relations.get(name)
         if found is None:
-            with self._lock_of(name):
+            with self._locks.of(name):
                 if name not in self._relations:
                     self._open(name)
                 found = self._relations[name]
@@ -159,7 +152,7 @@ class Features:
         """A store, opened at its first use."""
         if name in self._stores:
             return self._stores[name]
-        with self._lock_of(name):
+        with self._locks.of(name):
             if name not in self._stores:
                 store = self._open_store(name)
                 self._stores[name] = store if self._readers is None else self._readers.opened(name, store)
@@ -167,7 +160,7 @@ class Features:
 
     def record(self, name: str) -> Record:
         """What is in force of a relation, without a word about files that say otherwise. Raises as `relation` does."""
-        with self._lock_of(name):
+        with self._locks.of(name):
             if name not in self._relations:
                 self._open(name, said=True)
             return self._in_force[name]
@@ -284,18 +277,13 @@ class Features:
             if found is not None and found.version > record.version:
                 self._put_in_force(found)
 
-    def _confirm(self, placement: Placement) -> None:
+    def _confirm(self, placement: Placement, exact: bool) -> None:
         """A write to these stores has happened: was it to all layouts that were in use then?"""
         for store in placement.stores:
-            if not self._marks.confirms(store):
+            if not self._marks.confirms(store, exact=exact):
                 self._look_at(store)
 
     # --- opening ----------------------------------------------------------------------------------------
-
-    def _lock_of(self, what: object) -> threading.RLock:
-        """That of a relation or a store by its name, held while it is opened: others do not wait for it."""
-        with self._lock:
-            return self._locks.setdefault(what, threading.RLock())
 
     def _known(self) -> Schemas:
         schemas = self._schemas
@@ -363,13 +351,29 @@ class Features:
         with self._changing, self._turn() as note:
             for name in names:
                 verdict = self._verdict(name)
-                if verdict.record is not None and not verdict.refused:
+                if verdict.refused:
+                    raise verdict.refused[0]
+                if verdict.record is not None:
                     before = self._in_force.get(name)
                     self.records.publish(verdict.record, () if before is None else before.stores)
                     note(name, "; ".join(verdict.changes))
-                    lines += verdict.changes
                     self._put_in_force(verdict.record)
+                    self._check_empty(verdict, note)
+                    lines += verdict.changes
         return lines
+
+    def _check_empty(self, verdict: Verdict, note: Note) -> None:
+        """Take a change back, and raise why, if rows were written before it could be seen; who wrote some and sees it
+        takes these back."""
+        old, new = verdict.replaces, verdict.record
+        if old is None or new is None or not any(self.there.has_rows(kept.facts) for kept in old.layouts):
+            return
+        old = msgspec.structs.replace(old, version=new.version + 1)
+        self.records.publish(old, new.stores)
+        note(old.relation.name, f"relation {old.relation.name} is as it was: it has rows by now")
+        self._put_in_force(old)
+        if refused := self._verdict(old.relation.name).refused:
+            raise refused[0]
 
     def _put_in_force(self, record: Record) -> None:
         placement = self._placement(record)
@@ -385,21 +389,9 @@ class Features:
                 self._relations[name] = StoredRelation(placement, self._clock, self._confirm)
 
     def _placement(self, record: Record) -> Placement:
-        from kaname.features.schemas import schemas_in
-
-        layouts = schemas_in(record.text()).layouts[record.relation.name]
-        pairs = list(zip(record.layouts, layouts, strict=True))
         for store in record.stores:
             self._marks.begin(store)
-        placement = Placement(
-            record.relation,
-            [layout for kept, layout in pairs if kept.role == "kept"],
-            {store: self.store(store) for store in record.stores},
-            generation=next(self._generation),
-            filling=[layout for kept, layout in pairs if kept.role != "kept"],
-            home=record.home,
-        )
-        placement.define()
+        placement = placed(record, self.store, next(self._generation))
         if self._readers is not None:
             self._readers.placed(placement.written)
         return placement

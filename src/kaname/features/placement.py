@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kaname.errors import InvalidInput
 from kaname.features.history.recording import Recorder
 from kaname.features.layout import Layout, StoreName
+from kaname.features.records import Record
 from kaname.features.types import Relation
 from kaname.storage.cells.types import CellStore
 
@@ -15,7 +16,7 @@ class Placement:
     """A relation with its layouts and their stores. Never changed, but replaced by another one as a whole: whoever
     plans or caches by a placement compares `generation` with that of the present one."""
 
-    __slots__ = ("generation", "home", "layouts", "recorder", "relation", "stores", "whole", "written")
+    __slots__ = ("generation", "home", "layouts", "origin", "recorder", "relation", "stores", "whole", "written")
 
     def __init__(
         self,
@@ -26,9 +27,11 @@ class Placement:
         generation: int,
         filling: Sequence[Layout] = (),
         home: StoreName | None = None,
+        origin: int = 0,
     ) -> None:
         """`layouts`: at least one; with `filling` they are written, their stores in `stores`. `home`: that of the
-        history; None: that of the first layout."""
+        history; None: that of the first layout. `origin`: see `Record`."""
+        self.origin = origin
         self.relation = relation
         self.layouts = tuple(layouts)
         """Those that hold every row, and may be read."""
@@ -67,3 +70,22 @@ class Placement:
                 store.define(wanted)
         if self.recorder is not None:
             self.recorder.define(self.stores[self.home])
+
+
+def placed(record: Record, store_of: Callable[[StoreName], CellStore], generation: int) -> Placement:
+    """The placement that a record describes, its tables made. Raises what the stores raise."""
+    from kaname.features.schemas import schemas_in  # with the parser of the language
+
+    layouts = schemas_in(record.text()).layouts[record.relation.name]
+    pairs = list(zip(record.layouts, layouts, strict=True))
+    placement = Placement(
+        record.relation,
+        [layout for kept, layout in pairs if kept.role == "kept"],
+        {store: store_of(store) for store in record.stores},
+        generation=generation,
+        filling=[layout for kept, layout in pairs if kept.role != "kept"],
+        home=record.home,
+        origin=record.origin,
+    )
+    placement.define()
+    return placement

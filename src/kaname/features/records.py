@@ -56,6 +56,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     home: StoreName
     """Where its history is, if it has one: in the store that was the first layout's when it was recorded first."""
     relayout: Relayout | None = None
+    origin: int = 0
+    """The version since which stored bytes mean what they do. It became another relation with that one, because there
+    were no rows; a write as of an earlier one must not stay."""
 
     @property
     def stores(self) -> list[StoreName]:

@@ -11,7 +11,7 @@ import msgspec
 
 from kaname.arrow import RecordBatch
 from kaname.clock import Clock
-from kaname.errors import InvalidInput, NotFound
+from kaname.errors import Conflict, InvalidInput, NotFound
 from kaname.features.history.moments import At, known_at, micros
 from kaname.features.history.reading import Change, changes
 from kaname.features.history.recording import Kind
@@ -20,7 +20,7 @@ from kaname.features.mirroring import Mirror
 from kaname.features.placement import Placement
 from kaname.features.ranges import Span
 from kaname.features.types import Relation, Row
-from kaname.storage.cells.types import Cells, CellStore, Mutation, Put
+from kaname.storage.cells.types import Cells, CellStore, Delete, Mutation, Put
 
 BATCH_BYTES = 4 * 1024 * 1024
 _END_US = 1 << 62
@@ -65,15 +65,16 @@ class StoredRelation:
     """
 
     def __init__(
-        self, placement: Placement, clock: Clock, confirm: Callable[[Placement], None] = lambda _: None
+        self, placement: Placement, clock: Clock, confirm: Callable[[Placement, bool], None] = lambda _, __: None
     ) -> None:
         """`confirm` is called behind each write, before the caller hears of it: where other layouts are in use by then
-        it has put another placement here."""
+        it has put another placement here. True: it must know what is in use now."""
         self.placement = placement
         """What is in force now; `Features` puts another one here. Read it once for all that belongs together."""
         self._clock = clock
         self._confirm = confirm
         self._last_us = 0
+        self._has_rows = False
         self._lock = threading.Lock()
 
     @property
@@ -188,10 +189,18 @@ class StoredRelation:
         write = _Write(kind, rows, made, self._times(placement, rows, at), ordered=at is None)
         placement = self._write_in(placement, write)
         while True:
-            self._confirm(placement)
+            self._confirm(placement, not self._has_rows)
             now = self.placement
             if now is placement:
+                self._has_rows = kind != "delete"
                 return len(rows)
+            if now.origin != placement.origin:
+                _take_back(placement, write)
+                if at is not None:  # what is written at the moment of what was deleted may not be seen
+                    raise _another(now.relation)
+                write = msgspec.structs.replace(write, times=self._times(now, rows, None))
+                placement = self._write_in(now, write)
+                continue
             placement = now if _caught_up(placement, now, rows) else self._write_in(now, write)
 
     def _write_in(self, placement: Placement, write: _Write) -> Placement:
@@ -201,7 +210,7 @@ class StoredRelation:
                 for store, mutations in batch.items():
                     placement.stores[store].write(mutations)
         except NotFound:
-            self._confirm(placement)
+            self._confirm(placement, True)
             if self.placement is placement:
                 raise
             return self._write_in(self.placement, write)
@@ -216,6 +225,22 @@ class StoredRelation:
             first = max(now_us, self._last_us + 1)
             self._last_us = first + count
             return range(first, first + count)
+
+
+def _take_back(placement: Placement, write: _Write) -> None:
+    """Delete what was written before anybody could know that the relation is another one now."""
+    for batch in _batches(write.ready(placement)):
+        for store, mutations in batch.items():
+            put = [Delete(each.table, each.row, until_us=each.timestamp_us) for each in mutations if type(each) is Put]
+            placement.stores[store].write(put)
+
+
+def _another(relation: Relation) -> Conflict:
+    return Conflict(
+        "the relation has become another one, which it may while it has no rows; nothing was written",
+        where=relation.name,
+        expected="the same again",
+    )
 
 
 def _told_apart(layout: Layout, rows: Sequence[Row], times: list[int]) -> list[int]:
