@@ -1,10 +1,12 @@
-"""What the embedded cell store costs: reads in µs, bulk writes in rows/s, one durable write in ms.
+"""What a cell store costs: reads in µs, bulk writes in rows/s, one durable write in ms.
 
     python -m benchmarks.cells [--rows 100000] [--mixed-s 10] [--folder DIR]
+    python -m benchmarks.cells --store cassandra | hbase [--rows 20000]      of `make services`
 
 Rows of ten cells of nine bytes. Reads are the best of several rounds; writes are durable, with fsync on the disk of
 DIR. Writes are measured in the process that owns writing, and in another one that hands its batches over. The mixed
 load is 15,000 reads and as many writes of one row a second, from one event loop, whether or not earlier ones are done.
+Both are asked of the embedded store only.
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from kaname.clock import SystemClock
 from kaname.errors import KanameError
+from kaname.settings import CellsSettings
 from kaname.storage.cells.gathering import Gathering
 from kaname.storage.cells.lmdb.store import LmdbCells
+from kaname.storage.cells.opening import open_cells
 from kaname.storage.cells.types import CellStore, Family, Put, Table
 
 TABLE = Table("bench", {"f": Family(), "packed": Family(), "brief": Family(ttl_s=86_400.0, versions=3)})
+LED = Table("bench_led", {"f": Family()}, lead_bytes=3)
+"""Rows that begin alike lie together."""
 VALUES = {b"attr%02d" % i: os.urandom(9) for i in range(10)}
 PACKED = {b"": os.urandom(90)}
 PER_BATCH = 1000
@@ -142,6 +149,8 @@ def writes(store: CellStore, rows: int) -> None:
     """Print what writing costs in this process."""
     print(f"  bulk, new rows: {bulk(store, rows, 'f', VALUES):,.0f} rows/s")
     print(f"  bulk, rows that are there: {bulk(store, rows, 'f', VALUES):,.0f} rows/s")
+    for lead in range(20):
+        store.write([Put(LED.name, lead.to_bytes(3, "big") + key(row), "f", VALUES) for row in range(100)])
     print(f"  bulk, one packed cell: {bulk(store, rows, 'packed', PACKED):,.0f} rows/s")
     print(f"  bulk, ttl and 3 versions: {bulk(store, rows, 'brief', VALUES):,.0f} rows/s")
     for threads in (1, THREADS):
@@ -152,17 +161,32 @@ def writes(store: CellStore, rows: int) -> None:
 def reads(store: CellStore, rows: int) -> None:
     """Print what reading costs."""
     one, many = key(rows // 2), [key(i * 37 % rows) for i in range(100)]
-    columns, two = {"f": None}, {"f": [b"attr03", b"attr07"]}
-    print(f"  get, 10 cells: {micros(lambda: store.get(TABLE.name, one, columns), 20_000):.2f} µs")
-    print(f"  get, 2 of 10 cells: {micros(lambda: store.get(TABLE.name, one, two), 20_000):.2f} µs")
-    brief = {"brief": None}
-    print(f"  get, ttl and 3 versions: {micros(lambda: store.get(TABLE.name, one, brief), 20_000):.2f} µs")
-    print(f"  get_many, per row of 100: {micros(lambda: store.get_many(TABLE.name, many, columns), 200) / 100:.2f} µs")
+    columns, two, brief = {"f": None}, {"f": [b"attr03", b"attr07"]}, {"brief": None}
+    gets, others = (20_000, 200) if isinstance(store, LmdbCells) else (300, 20)
+    print(f"  get, 10 cells: {micros(lambda: store.get(TABLE.name, one, columns), gets):.2f} µs")
+    print(f"  get, 2 of 10 cells: {micros(lambda: store.get(TABLE.name, one, two), gets):.2f} µs")
+    print(f"  get, ttl and 3 versions: {micros(lambda: store.get(TABLE.name, one, brief), gets):.2f} µs")
+    hundred = micros(lambda: store.get_many(TABLE.name, many, columns), others)
+    print(f"  get_many, per row of 100: {hundred / 100:.2f} µs")
 
-    def scan() -> list[object]:
-        return list(store.scan(TABLE.name, one, columns=columns, limit=100))
+    def scan(table: Table, first: bytes, end: bytes | None = None) -> int:
+        found = len(list(store.scan(table.name, first, end, columns=columns, limit=100)))
+        assert found == 100, found
+        return found
 
-    print(f"  scan, per row of 100: {micros(scan, 200) / 100:.2f} µs")
+    print(f"  scan, per row of 100: {micros(lambda: scan(TABLE, one), others) / 100:.2f} µs")
+    led = micros(lambda: scan(LED, b"\0\0\7", b"\0\0\x08"), others)
+    print(f"  scan of rows that begin alike, per row of 100: {led / 100:.2f} µs")
+
+
+def far(kind: Literal["cassandra", "hbase"], rows: int) -> None:
+    """Measure a store that another process keeps, at its usual port."""
+    store = open_cells(CellsSettings(kind=kind, addresses=("127.0.0.1",)), Path(), SystemClock())
+    for table in (TABLE, LED):
+        store.define(table)
+    writes(store, rows)
+    reads(store, rows)
+    store.close()
 
 
 def main() -> None:
@@ -171,6 +195,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--mixed-s", type=float, default=10.0)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--store", choices=["cassandra", "hbase"], help="one that runs on this machine")
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
@@ -178,9 +203,13 @@ def main() -> None:
         writes(peer, options.rows)
         peer.close()
         return
+    if options.store:
+        far(options.store, options.rows)
+        return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = LmdbCells(Path(folder), SystemClock())
-        store.define(TABLE)
+        for table in (TABLE, LED):
+            store.define(table)
         print("writes, in the process that owns")
         writes(store, options.rows)
         print("reads", flush=True)

@@ -1,7 +1,9 @@
 """Reading features, beside Feast on the same rows: in process and over HTTP.
 
-python -m benchmarks.features                 writes its part of docs/benchmarks.md (4 minutes; needs wrk, redis-server)
+python -m benchmarks.features                 writes its part of docs/benchmarks.md (10 minutes)
 python -m benchmarks.features --rounds 1      prints it
+
+Needs wrk, redis-server, Java and Maven (for Cassandra).
 
 1,000 entities with 100 numbers each. Every reader is a process of its own, on one core; they are asked in turns, and
 each checks what it reads. CPU is that of the whole process, per read.
@@ -12,24 +14,36 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks import cells, feature_reader, interleaved, load, process, reading, sections, subject
-from benchmarks.contestants import HERE, Peer, environment, install, version
+from benchmarks.contestants import install, version
+from benchmarks.feature_sides import (
+    EMBEDDED,
+    FEAST,
+    FEAST_SQLITE,
+    LIKE,
+    Figures,
+    Reader,
+    Served,
+    Shape,
+    cassandra_server,
+    readers,
+    redis_server,
+    servers,
+    sides,
+)
 from benchmarks.machine import describe
 from benchmarks.report import table
-from benchmarks.request import Request, json_request
+from benchmarks.request import json_request
 from benchmarks.stats import ratios, spread
 from kaname.clock import SystemClock
 from kaname.platform import Platform
@@ -38,84 +52,6 @@ from kaname.storage.cells.lmdb.store import LmdbCells
 ROUNDS, WINDOW_S, CONNECTIONS = 5, 0.4, 16
 SHAPES = ((1, 10), (1, 100), (100, 10), (100, 100))
 """Entities and features of a read."""
-FEAST = Peer("feast", "Feast", "feast", lambda _: None)
-KANAME, SQLITE, REDIS = "Kaname, embedded", "Feast, SQLite", "Feast, Redis"
-
-Shape = tuple[int, int]
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A process that reads on command (see `benchmarks.reading`)."""
-
-    title: str
-    process: subprocess.Popen[str]
-
-    @classmethod
-    def start(cls, title: str, command: list[str], extra: dict[str, str]) -> Reader:
-        """Run it on the servers' core, and wait until it is ready."""
-        command = process.pinned(process.SERVER_CORE, command)
-        running = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(extra), cwd=HERE.parent
-        )
-        reader = cls(title, running)
-        while (said := reader.line()) != "ready":
-            print(f"{title}: {said}", file=sys.stderr)
-        return reader
-
-    def line(self) -> str:
-        """The next line that it says. Raises `ServerFailed` when it has ended."""
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        if not said:
-            raise process.ServerFailed(f"{self.title} ended with {self.process.wait()}")
-        return said.strip()
-
-    def read(self, shape: Shape, count: int) -> Figures:
-        """So many reads."""
-        assert self.process.stdin is not None
-        entities, features = shape
-        self.process.stdin.write(json.dumps({"features": features, "entities": entities, "count": count}) + "\n")
-        self.process.stdin.flush()
-        found: Figures = json.loads(self.line())
-        return found
-
-    def stop(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(30)
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[int]:
-    """A Redis of its own; its port."""
-    port = process.free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(folder), "--bind", "127.0.0.1"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        interleaved.wait_open(port)
-        yield port
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
-def readers(folder: Path, redis: int, stack: ExitStack) -> list[Reader]:
-    """Everybody who takes part in process."""
-    feast = [str(FEAST.python), str(HERE / "peers" / "feast" / "reader.py")]
-    path = {"PYTHONPATH": str(HERE.parent), "FEAST_USAGE": "False"}
-    kaname = [sys.executable, "-m", "benchmarks.feature_reader", str(folder / "kaname")]
-    started = []
-    for title, command, extra in (
-        (KANAME, kaname, {}),
-        (SQLITE, [*feast, str(folder / "sqlite")], path),
-        (REDIS, [*feast, str(folder / "redis"), f"127.0.0.1:{redis}"], path),
-    ):
-        started.append(Reader.start(title, command, extra))
-        stack.callback(started[-1].stop)
-    return started
 
 
 def in_process(taking_part: Sequence[Reader], rounds: int) -> dict[Shape, dict[str, list[Figures]]]:
@@ -134,58 +70,6 @@ def in_process(taking_part: Sequence[Reader], rounds: int) -> dict[Shape, dict[s
 
 
 # --- over HTTP ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server, and how it is asked."""
-
-    title: str
-    server: process.Server
-    key: str = ""
-
-    def request(self, shape: Shape) -> Request:
-        """The read of a shape."""
-        entities, features = shape
-        keys = [reading.name(i) for i in range(entities)]
-        if not self.key:
-            names = [f"users:f{i}" for i in range(features)]
-            return json_request("/get-online-features", {"features": names, "entities": {"user_id": keys}})
-        named = [{"user_id": key} for key in keys]
-        asked: dict[str, Any] = {"entity": named[0]} if entities == 1 else {"entities": named}
-        path = f"/api/v1/views/first_{features}/read"
-        return json_request(path, asked).with_headers(("Authorization", f"Bearer {self.key}"))
-
-
-def servers(folder: Path, stack: ExitStack) -> list[Served]:
-    """Kaname's server and Feast's, on the folders that the readers have filled."""
-    project = folder / "kaname"
-    said = subject.kaname("-C", str(project), "key", "create", "--scope", "read:user", "--scope", "predict:*", "--json")
-    port = process.free_port()
-    kaname = process.Server.start(
-        [subject.COMMAND, "serve", str(project), "--port", str(port)],
-        environment({}),
-        port,
-        folder / "kaname.log",
-        project,
-    )
-    stack.callback(kaname.stop)
-    port = process.free_port()
-    command = [
-        str(FEAST.python.parent / "feast"),
-        "-c",
-        str(folder / "sqlite"),
-        "serve",
-        "-p",
-        str(port),
-        "--no-access-log",
-    ]
-    feast = process.Server.start(command, environment({"FEAST_USAGE": "False"}), port, folder / "feast.log", folder)
-    stack.callback(feast.stop)
-    found = [Served("Kaname", kaname, json.loads(said)["key"]), Served("Feast's server, SQLite", feast)]
-    for one in found:
-        one.server.wait_until(one.request(SHAPES[0]))
-    return found
 
 
 def over_http(taking_part: Sequence[Served], rounds: int) -> dict[Shape, dict[str, list[Figures]]]:
@@ -290,25 +174,31 @@ def section(found: Found) -> str:
     about = (
         f"Written by `make bench-features`. Machine: {facts}; Feast {version(FEAST)}. {reading.ENTITIES:,} entities of "
         f"{reading.FEATURES} numbers. Every reader has a process and one core; they are asked in turns, medians of the "
-        f"rounds. CPU of the process per read in µs, the 99th percentile of a read in brackets."
+        f"rounds. CPU of the process per read in µs, without that of Redis and Cassandra; the 99th percentile of a "
+        f"read in brackets. ×: CPU as a multiple of Kaname's, embedded; for Feast with Redis, of Kaname's with Redis. "
+        f"Of the three in front of Cassandra one keeps rows in its process (L1, the default), one in Redis (L2, and "
+        f"no L1), and one nowhere."
     )
     http = f"Over HTTP, {CONNECTIONS} connections, CPU of the server per request in µs:"
-    return "\n\n".join(
-        ["## Features", about, _table(found.embedded, KANAME), http, _table(found.served, "Kaname"), _goals(found)]
-    )
+    return "\n\n".join(["## Features", about, _table(found.embedded), http, _table(found.served), _goals(found)])
 
 
 def _goals(found: Found) -> str:
     small, served = found.embedded[1, 10], found.served[1, 10]
-    slow = spread([one["p99_us"] for one in small[KANAME]]).median
-    http = next(title for title in served if title != "Kaname")
-    in_process_times = f"{times(small, SQLITE, KANAME):.0f}"
-    http_times = f"{times(served, http, 'Kaname'):.0f}"
+    slow = spread([one["p99_us"] for one in small[EMBEDDED]]).median
     more = spread([read - given for given, read in found.predicted])
     rows = [
-        ["in process, 1 entity, 10 features: CPU, Feast with SQLite × Kaname", "≥ 40", in_process_times],
+        [
+            "in process, 1 entity, 10 features: CPU, Feast with SQLite × Kaname",
+            "≥ 40",
+            f"{times(small, FEAST_SQLITE):.0f}",
+        ],
         ["the same: p99, µs", "≤ 50", f"{slow:.0f}"],
-        ["over HTTP, 1 entity, 10 features: CPU, Feast's server × Kaname", "≥ 40", http_times],
+        [
+            "over HTTP, 1 entity, 10 features: CPU, Feast's server × Kaname",
+            "≥ 40",
+            f"{times(served, FEAST_SQLITE):.0f}",
+        ],
         ["a prediction that has ten features read: more CPU than one that brings them, µs", "≤ 25", f"{more:.1f}"],
         ["bulk load from Arrow, rows of ten numbers per second", "≥ 100,000", f"{found.bulk:,.0f}"],
         [
@@ -322,15 +212,15 @@ def _goals(found: Found) -> str:
     return table(["what", "goal", "measured"], rows)
 
 
-def _table(found: dict[Shape, dict[str, list[Figures]]], ours: str) -> str:
-    titles = list(next(iter(found.values())))
-    others = [title for title in titles if title != ours]
-    head = ["a read of", ours, *(part for title in others for part in (title, "×"))]
+def _table(found: dict[Shape, dict[str, list[Figures]]]) -> str:
+    others = [title for title in next(iter(found.values())) if title != EMBEDDED]
+    head = ["a read of", EMBEDDED, *(part for title in others for part in (title, "×"))]
     rows = []
     for (entities, features), taken in found.items():
-        cells = [f"{entities} {'entity' if entities == 1 else 'entities'}, {features} features", _cell(taken[ours])]
+        cells = [f"{entities} {'entity' if entities == 1 else 'entities'}, {features} features", _cell(taken[EMBEDDED])]
         for title in others:
-            cells += [_cell(taken[title]), f"{times(taken, title, ours):.0f}"]
+            factor = times(taken, title)
+            cells += [_cell(taken[title]), f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"]
         rows.append(cells)
     return table(head, rows)
 
@@ -341,9 +231,10 @@ def _cell(taken: list[Figures]) -> str:
     return f"{cpu:{digits}} ({slow:{digits}})"
 
 
-def times(taken: dict[str, list[Figures]], title: str, ours: str) -> float:
-    """How many times our CPU another one takes, paired by rounds."""
-    return ratios([one["cpu_us"] for one in taken[title]], [one["cpu_us"] for one in taken[ours]]).median
+def times(taken: dict[str, list[Figures]], title: str) -> float:
+    """How many times the CPU of what it is compared with, paired by rounds."""
+    ours = taken[LIKE.get(title, EMBEDDED)]
+    return ratios([one["cpu_us"] for one in taken[title]], [one["cpu_us"] for one in ours]).median
 
 
 def main() -> None:
@@ -354,13 +245,15 @@ def main() -> None:
     options.add_argument("--bulk-rows", type=int, default=500_000)
     asked = options.parse_args()
     install(FEAST)
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis:
-        folder = Path(name)
+    with ExitStack() as whole:
+        folder = Path(whole.enter_context(tempfile.TemporaryDirectory()))
+        redis, cassandra = whole.enter_context(redis_server(folder)), whole.enter_context(cassandra_server(folder))
+        all_sides = sides(folder, redis, cassandra)
         with ExitStack() as stack:
-            embedded = in_process(readers(folder, redis, stack), asked.rounds)
-        add_model(folder / "kaname")
+            embedded = in_process(readers(all_sides, stack), asked.rounds)
+        add_model(folder / "embedded")
         with ExitStack() as stack:
-            taking_part = servers(folder, stack)
+            taking_part = servers(all_sides, stack, SHAPES[0])
             served = over_http(taking_part, max(1, asked.rounds // 2))
             predicted = with_a_view(taking_part[0].server, taking_part[0].key, asked.rounds)
         bulk = bulk_rows_per_s(folder / "bulk", asked.bulk_rows)
