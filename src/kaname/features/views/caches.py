@@ -53,7 +53,8 @@ class Keeping:
         told = [each for each in found if each is not None]
         for key, one, stamp in zip(keys, told, stamps, strict=True):
             if one.origin != "stale" and not isinstance(one.row, KanameError):
-                self._local.keep((self._number, key), one.row, _size(one.row), stamp)
+                size = self.whole.size(one.row) if one.row else 0
+                self._local.keep((self._number, key), one.row, size, stamp)
         return told
 
     def _find_shared(self, keys: Sequence[bytes]) -> list[Told | None]:
@@ -185,10 +186,3 @@ def _beginnings(layout: Layout, key: bytes) -> Iterator[bytes]:
         if part.attribute in times:
             yield key[:at]
         _, at = part.take(key, at)
-
-
-def _size(row: FoundRow) -> int:
-    """About how many bytes a row takes."""
-    if not isinstance(row, Fetched):
-        return 0
-    return sum(60 + (len(value) if isinstance(value, str | bytes | tuple) else 0) for value in row.values)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from kaname.errors import CorruptData, InvalidInput
 from kaname.features.codecs import UNREADABLE
 from kaname.features.groups import MARKER
@@ -25,6 +27,14 @@ from kaname.storage.cells.types import Cells, CellStore, Columns, Row
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(0, 0, 1)
 Times: TypeAlias = dict[tuple[str, bytes], int]
+VALUE_BYTES = 60
+"""What a value takes with its time, of those below without what is in it."""
+BYTES_OF: dict[str, Callable[[Any], int]] = {
+    "string": len,
+    "bytes": len,
+    "vector": lambda numbers: 32 * len(numbers),
+    "json": lambda value: 8 * len(msgspec.json.encode(value)),
+}
 
 
 class Fetched(NamedTuple):
@@ -49,12 +59,18 @@ class Source:
         self.names = tuple(feature.name for feature in features)
         self.aged = any(feature.max_age_us is not None for feature in features)
         attributes = tuple(feature.attribute for feature in features)
-        pick: Any = itemgetter(*attributes)
-        self._pick: Callable[[Entity], tuple[Any, ...]] = pick if len(attributes) > 1 else lambda row: (pick(row),)
+        self._pick = _picker(attributes)
         self._groups = [g.only(attributes) for g in layout.groups if {*g.attributes}.intersection(attributes)]
         self._empty: dict[str, object] = dict.fromkeys(attributes)
         self._columns = self._wanted(attributes)
-        self._cells_of = [self._cell_of(name) for name in attributes]
+        cells_of = [self._cell_of(name) for name in attributes]
+        self._cells = list(dict.fromkeys(cells_of))
+        self._spread = _picker([self._cells.index(cell) for cell in cells_of])
+        self._long = [
+            (at, BYTES_OF[feature.type.name])
+            for at, feature in enumerate(self.features)
+            if feature.type.name in BYTES_OF
+        ]
         self._renamed = None if all(name == entity for name, entity in read.key.items()) else read.key
         if read.latest is not None:
             self._compile_latest()
@@ -103,7 +119,13 @@ class Source:
         for family, some in cells.items():
             for cell in reversed(some):  # the newest comes first
                 times[family, cell.qualifier] = cell.timestamp_us
-        return tuple([times.get(cell, 0) for cell in self._cells_of])
+        return self._spread([times.get(cell, 0) for cell in self._cells])
+
+    def size(self, row: Fetched) -> int:
+        """About how many bytes a row takes."""
+        values = row.values
+        long = [bytes_of(values[at]) for at, bytes_of in self._long if values[at] is not None]
+        return VALUE_BYTES * len(values) + sum(long)
 
     def _wanted(self, attributes: Sequence[str]) -> Columns | None:
         """The cells to read; None (all) where that is nearly the same, since whole rows are cheaper to read."""
@@ -156,3 +178,9 @@ class Source:
         if self.read_of.latest in values:
             values[self.read_of.latest] = time
         return Fetched(self._pick(values), ((time - _EPOCH) // _MICROSECOND,) * len(self.features))
+
+
+def _picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Takes the items of these keys or positions out of a mapping or a sequence."""
+    pick: Any = itemgetter(*keys)
+    return pick if len(keys) > 1 else lambda found: (pick(found),)

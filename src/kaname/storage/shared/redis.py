@@ -80,7 +80,10 @@ class RedisStore:
         self._connecting = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        found = self._run([(key, ("GET", key)) for key in map(self._named, keys)])
+        named = [self._named(key) for key in keys]
+        found = (
+            self._together(named) if self._address.kind != "cluster" else self._run([(k, ("GET", k)) for k in named])
+        )
         return [one if isinstance(one, bytes) else None for one in found]
 
     def put(self, values: Sequence[Value]) -> None:
@@ -129,6 +132,13 @@ class RedisStore:
         if all(isinstance(one, Exception) for one in found):
             raise self._unavailable(found[0]) from found[0]
         return found
+
+    def _together(self, keys: Sequence[str]) -> list[Any]:
+        """The values of keys that lie on one node, in one command: a third of what a command for each costs."""
+        try:
+            return list(self._connected().mget(keys)) if keys else []
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
 
     def _by_node(self, commands: Sequence[Command]) -> list[list[int]]:
         """Positions of the commands, those of a cluster's node together: a dead node takes no other's with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ RETRIES = 2
 """How often a statement is sent to a further node after one has failed it."""
 HEARTBEAT_S = 2.0
 """How often an idle connection is tried, how long it may take to answer, and how long to wait before another try."""
+NO_TABLE = re.compile(r"unconfigured table|\btable \S+ does not exist")
+"""What nodes say of a table that was dropped, or that another process is about to make."""
 
 for _name in ("cassandra.cluster", "cassandra.pool", "cassandra.connection"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # what a caller should know, the caller is told
@@ -198,8 +201,8 @@ def _told(error: Exception, where: str) -> KanameError:
     found = " ".join(str(error).split())[:300]
     if isinstance(error, cassandra.OperationTimedOut | cassandra.Timeout):
         return DeadlineExceeded("Cassandra did not answer in time", where=where, found=found)
-    if isinstance(error, cassandra.InvalidRequest) and "unconfigured table" in found:
-        return NotFound("the table has been dropped", where=where, found=found)
+    if isinstance(error, cassandra.InvalidRequest) and NO_TABLE.search(found):
+        return NotFound("the table is not there yet, or no longer", where=where, found=found)
     if isinstance(error, NoHostAvailable) and _only_late(error):
         return DeadlineExceeded("no node of Cassandra answered in time", where=where, found=found)
     return Unavailable("Cassandra cannot answer", where=where, found=found)
