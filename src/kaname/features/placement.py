@@ -16,7 +16,18 @@ class Placement:
     """A relation with its layouts and their stores. Never changed, but replaced by another one as a whole: whoever
     plans or caches by a placement compares `generation` with that of the present one."""
 
-    __slots__ = ("generation", "home", "layouts", "origin", "recorder", "relation", "stores", "whole", "written")
+    __slots__ = (
+        "generation",
+        "home",
+        "layouts",
+        "origin",
+        "recorder",
+        "relation",
+        "statements",
+        "stores",
+        "whole",
+        "written",
+    )
 
     def __init__(
         self,
@@ -43,6 +54,8 @@ class Placement:
         self.home = home or self.layouts[0].store
         self.generation = generation
         """Another one than that of any placement before, of this relation and of others, in this process."""
+        self.statements: dict[str, object] = {}
+        """What `sql.prepared` keeps of statements, by their texts."""
         self.whole = self.holding(relation.names)
         """The layouts to read for whole rows."""
 

@@ -20,8 +20,8 @@ Verb: TypeAlias = Literal["select", "insert", "delete"]
 
 MOST_CHARACTERS = 1 << 20
 """Of a statement; more rows than fit are inserted as rows, not as text."""
-_REMEMBERED = 4096
-"""Characters of the longest statement whose tree is kept for the next time."""
+REMEMBERED = 4096
+"""Characters of the longest statement that is kept for the next time."""
 _VERBS: dict[TokenType, Verb] = {
     TokenType.SELECT: "select",
     TokenType.INSERT: "insert",
@@ -104,7 +104,7 @@ def parsed(text: str) -> Statement:
             expected=f"at most {MOST_CHARACTERS}: insert many rows as NDJSON or Arrow",
         )
     try:
-        return _remembered(text) if len(text) <= _REMEMBERED else _parsed(text)
+        return _remembered(text) if len(text) <= REMEMBERED else _parsed(text)
     except RecursionError:
         raise InvalidInput("the statement is nested too deeply", where="query") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from math import prod
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +27,9 @@ from kaname.features.types import Row
 MOST_COMBINED = 1000
 """Points or ranges of one query: IN of several attributes means all combinations."""
 
+MOST_CHOICES = 32
+"""Of one statement."""
+
 MOST_MERGED = 100
 """Ranges that are read side by side; the rows of more are sorted."""
 
@@ -33,13 +37,43 @@ _ARRANGED: dict[Arranged, int] = {"as stored": 0, "merged": 1, "sorted": 2}
 _COST: dict[Access, int] = {"nothing": 0, "points": 1, "ranges": 2, "full scan": 3}
 
 
-def plan_of(select: Select, placement: Placement) -> Plan:
+Shape: TypeAlias = tuple[tuple[str, int, bool, bool, bool], ...]
+"""What is known of which attributes, without the values: a layout is chosen by little more."""
+Choices: TypeAlias = dict[Shape, tuple[Layout, tuple[int, ...]]]
+"""The layout that was best for one statement with other parameters, and what it cost."""
+
+
+def plan_of(select: Select, placement: Placement, choices: Choices | None = None) -> Plan:
     """The best plan; whether it may be gone is another question (`check_allowed`)."""
     key = {attribute.name for attribute in placement.relation.key}
     conditions = [one for one in parts_of(select.where) if not _holds_for_keys(one, key)]
     bounds = bounds_of(conditions)
     asked = _Asked(select, conditions, bounds, _contradicts(conditions, bounds, key))
-    return min((_plan(asked, layout) for layout in placement.layouts), key=_cost)  # the first of equal ones
+    chosen = None if choices is None else _as_chosen(asked, choices)
+    if chosen is None:
+        chosen = min((_plan(asked, layout) for layout in placement.layouts), key=_cost)  # the first of equal ones
+        if choices is not None and len(choices) < MOST_CHOICES:
+            choices[_shape(asked)] = chosen.layout, _cost(chosen)
+    return chosen
+
+
+def _as_chosen(asked: _Asked, choices: Choices) -> Plan | None:
+    """The plan of the layout that was best for other values; None: of these it has to read more."""
+    before = choices.get(_shape(asked))
+    if before is None:
+        return None
+    layout, cost = before
+    plan = _plan(asked, layout)
+    return plan if _cost(plan) <= cost else None
+
+
+def _shape(asked: _Asked) -> Shape:
+    return tuple(
+        [
+            (name, -1 if of.equal is None else len(of.equal), of.low is not None, of.high is not None, bool(of.begins))
+            for name, of in asked.bounds.items()
+        ]
+    )
 
 
 def check_allowed(select: Select, plan: Plan) -> None:

@@ -11,8 +11,8 @@ from kaname.errors import InvalidInput, NotFound
 from kaname.features.columnar import PURPOSE, batches
 from kaname.features.sql.dialect import Statement, parsed
 from kaname.features.sql.explaining import explained
-from kaname.features.sql.planning import check_allowed, plan_of
-from kaname.features.sql.reading import asked
+from kaname.features.sql.planning import Choices, check_allowed, plan_of
+from kaname.features.sql.prepared import prepared
 from kaname.features.sql.running import rows_of
 from kaname.features.sql.statements import Delete, Insert, Select
 from kaname.features.sql.values import Parameters
@@ -75,14 +75,15 @@ def query(
     except NotFound as error:
         raise _placed(error, statement) from None
     try:
-        wanted = asked(statement, stored.relation, parameters, plain=plain)
+        known = prepared(statement, stored.placement)
+        wanted = known.asked(parameters, plain=plain)
     except RecursionError:
         raise InvalidInput("the statement is nested too deeply", where="query") from None
     if statement.explain:
         return _explained(wanted, stored)
     if isinstance(wanted, Insert):
         return Answer((), iter(()), stored.insert(wanted.rows, at=wanted.at))
-    rows = _selected(wanted.chosen if isinstance(wanted, Delete) else wanted, stored)
+    rows = _selected(wanted.chosen if isinstance(wanted, Delete) else wanted, stored, known.choices)
     return Answer((), iter(()), _deleted(rows, stored, wanted.at)) if isinstance(wanted, Delete) else rows
 
 
@@ -92,8 +93,8 @@ def _placed(error: NotFound, statement: Statement) -> NotFound:
     return NotFound(error.message, where=where, found=error.found, expected=error.expected)
 
 
-def _selected(select: Select, stored: StoredRelation) -> Answer:
-    plan = plan_of(select, stored.placement)
+def _selected(select: Select, stored: StoredRelation, choices: Choices) -> Answer:
+    plan = plan_of(select, stored.placement, choices)
     check_allowed(select, plan)
     types = {attribute.name: attribute.type for attribute in stored.relation.attributes}
     columns = [(column.name, types[column.attribute]) for column in select.columns]

@@ -12,18 +12,17 @@ from kaname.features.sql.dialect import Statement, written
 from kaname.features.sql.naming import Names
 from kaname.features.sql.refusals import AGGREGATE, JOIN
 from kaname.features.sql.statements import Asked, Column, Delete, Insert, Select, Sorted
-from kaname.features.sql.values import Parameters, Values
+from kaname.features.sql.values import Values
 from kaname.features.sql.where import Where
 from kaname.features.types import Attribute, Relation, Row
 
 
-def asked(statement: Statement, relation: Relation, parameters: Parameters | None, *, plain: bool = False) -> Asked:
-    """What a statement asks of its relation; `plain`: parameters are what JSON holds.
+def asked(statement: Statement, relation: Relation, values: Values) -> Asked:
+    """What a statement asks of its relation.
 
     Raises InvalidInput with the place in the text, what was found and what was expected.
     """
     names = Names(statement, relation)
-    values = Values(statement, parameters, plain=plain)
     reader = _Reader(statement, names, values)
     match statement.verb:
         case "insert":
@@ -84,17 +83,9 @@ class _Reader:
             expected = f"{len(attributes)}: {', '.join(attribute.name for attribute in attributes)}"
             raise self._statement.refused("not as many values as attributes", node, str(len(values)), expected)
         return {
-            attribute.name: self._inserted(value, attribute)
+            attribute.name: self._values.inserted(value, attribute)
             for attribute, value in zip(attributes, values, strict=True)
         }
-
-    def _inserted(self, node: exp.Expr, attribute: Attribute) -> object:
-        value = self._values.of(node, attribute)
-        if value is None and attribute.key:
-            raise self._statement.refused(
-                f"`{attribute.name}` is of the key", node, "null", f"a value, {attribute.type}"
-            )
-        return value
 
     def _columns(self) -> Iterator[Column]:
         found: list[Column] = []

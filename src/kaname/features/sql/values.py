@@ -71,6 +71,23 @@ class Values:
             message = f"not a value of `{attribute.name}`, which is {attribute.type}"
             raise self._statement.refused(message, node, error.found, literal or error.expected) from None
 
+    def compared(self, node: exp.Expr, attribute: Attribute) -> object:
+        """The same of what a comparison has: no null."""
+        value = self.of(node, attribute)
+        if value is None:
+            expected = f"`{attribute.name} IS NULL`: no value is equal to null"
+            raise self._statement.refused("a comparison with null", node, "null", expected)
+        return value
+
+    def inserted(self, node: exp.Expr, attribute: Attribute) -> object:
+        """The same of what a row has: null only off the key."""
+        value = self.of(node, attribute)
+        if value is None and attribute.key:
+            raise self._statement.refused(
+                f"`{attribute.name}` is of the key", node, "null", f"a value, {attribute.type}"
+            )
+        return value
+
     def moment(self, node: exp.Expr) -> datetime:
         """When rows became known."""
         value = self.of(node, _KNOWN_AT)

@@ -71,11 +71,14 @@ class Where:
                 "two attributes", right, found, "an attribute compared with a literal or a parameter"
             )
         attribute = self._comparable(left)
-        return Comparison(attribute.name, operator, self._value(right, attribute))
+        return Comparison(attribute.name, operator, self._values.compared(right, attribute))
 
     def _between(self, node: exp.Between) -> Condition:
         attribute = self._comparable(node.this)
-        low, high = self._value(node.args["low"], attribute), self._value(node.args["high"], attribute)
+        low, high = (
+            self._values.compared(node.args["low"], attribute),
+            self._values.compared(node.args["high"], attribute),
+        )
         return All((Comparison(attribute.name, ">=", low), Comparison(attribute.name, "<=", high)))
 
     def _in(self, node: exp.In) -> Condition:
@@ -84,7 +87,7 @@ class Where:
         if not node.expressions:
             raise self._statement.refused("IN without values", node, f"`{written(node)}`", "IN (…) with one or more")
         attribute = self._comparable(node.this)
-        return OneOf(attribute.name, tuple(self._value(part, attribute) for part in node.expressions))
+        return OneOf(attribute.name, tuple(self._values.compared(part, attribute) for part in node.expressions))
 
     def _like(self, node: exp.Like, escape: exp.Expr | None) -> Condition:
         attribute = self._names.attribute(node.this)
@@ -112,13 +115,6 @@ class Where:
             found = f"`{attribute.name}`, {attribute.type}"
             raise self._statement.refused("values of this type are not compared", node, found, "IS NULL or IS NOT NULL")
         return attribute
-
-    def _value(self, node: exp.Expr, attribute: Attribute) -> object:
-        value = self._values.of(node, attribute)
-        if value is None:
-            expected = f"`{attribute.name} IS NULL`: no value is equal to null"
-            raise self._statement.refused("a comparison with null", node, "null", expected)
-        return value
 
     def _unknown(self, node: exp.Expr) -> InvalidInput:
         found = f"`{written(node)}`"
