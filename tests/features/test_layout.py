@@ -44,6 +44,7 @@ def test_an_attribute_in_a_cell_of_its_own_is_written_and_read_alone() -> None:
     cells = cells_of(CELLS.put(ROW))
     patched = cells_of(CELLS.patch({"k": "u1", "t": T, "b": 3}), cells)
     assert CELLS.decode(CELLS.key(ROW), patched) == {**ROW, "b": 3}
+    assert patched["f"][0].qualifier == b"\0"
     assert CELLS.columns(["b"]) == {"f": {b"b", b"\0"}}
     assert PACKED.columns(["b"]) == {"f": {b""}}
     assert CELLS.columns(["k"]) == {"f": {b"a", b"b", b"c", b"\0"}}

@@ -104,12 +104,12 @@ def _after(before: Record, wanted: Wanted) -> Record:
     layouts = []
     for each in wanted.layouts:
         old = kept[each.facts.place]
-        now = {cell for group in each.facts.groups for cell in _cells(group)}
-        gone = {
-            cell: types[name] for group in old.facts.groups for cell, name in _cells(group).items() if cell not in now
-        }
+        there = {cell: name for group in old.facts.groups for cell, name in _cells(group).items()}
+        now = {cell: name for group in each.facts.groups for cell, name in _cells(group).items()}
+        gone = {cell: types[name] for cell, name in there.items() if cell not in now}
         left = {cell: kind for cell, kind in {**old.left, **gone}.items() if cell not in now}
-        layouts.append(KeptLayout(each.facts, left=left))
+        later = tuple(name for cell, name in now.items() if name in old.later or cell not in there)
+        layouts.append(KeptLayout(each.facts, left=left, later=later))
     return Record(before.version + 1, wanted.relation, tuple(layouts), before.home, origin=before.origin)
 
 

@@ -16,7 +16,7 @@ from kaname.features.types import Row
 from kaname.storage.cells.types import Cells
 
 MARKER = b"\0"
-"""Qualifier of the empty cell that says that a row is there although an attribute of it is null."""
+"""Qualifier of the empty cell that says that a row is there although an attribute of it is null, or may be."""
 
 
 class Writes(msgspec.Struct):
@@ -51,7 +51,8 @@ class Group(Protocol):
 
 
 class AttributeCells:
-    """One cell per attribute; null is no cell, and then a marker says that the row is there."""
+    """One cell per attribute; null is no cell, and then a marker says that the row is there, as it does where only some
+    attributes were written."""
 
     def __init__(self, places: Mapping[str, tuple[str, bytes]], codecs: Mapping[str, Codec]) -> None:
         """`places`: family and qualifier of each attribute."""
@@ -74,7 +75,10 @@ class AttributeCells:
             if value is None:
                 deletes.setdefault(family, []).append(qualifier)
                 puts.setdefault(self.families[0], {})[MARKER] = b""
-            elif family in puts:
+                continue
+            if only is not None:
+                puts.setdefault(self.families[0], {})[MARKER] = b""
+            if family in puts:
                 puts[family][qualifier] = write(value)
             else:
                 puts[family] = {qualifier: write(value)}

@@ -10,7 +10,7 @@ import msgspec
 from kaname.errors import InvalidInput
 from kaname.features import ranges
 from kaname.features.decoding import Decode, decoder
-from kaname.features.groups import Group, Writes
+from kaname.features.groups import AttributeCells, Group, Writes
 from kaname.features.parts import CompiledPart, write_parts
 from kaname.features.ranges import Span, Within
 from kaname.features.refusing import shown
@@ -57,6 +57,9 @@ class Layout:
         """What rows of this layout have: the key, and what its cells hold."""
         self._names = frozenset(relation.names)
         self._key_names = tuple(attribute.name for attribute in relation.key)
+        self.later: frozenset[str] = frozenset()
+        """Attributes with cells of their own that came when there may have been rows, which lack these."""
+        self._cells = sum(len(g.attributes) if isinstance(g, AttributeCells) else 1 for g in self.groups)
         self.decode = self._decoder(self.attributes)
         """The row of a key and its cells."""
         self._decodes: dict[frozenset[str], Decode] = {}
@@ -118,6 +121,24 @@ class Layout:
         if not found:
             self.groups[0].find(self.groups[0].attributes, found)
         return found
+
+    def columns_of_rows(self, attributes: Collection[str]) -> Columns | None:
+        """The cells to read for `attributes` where rows are looked for: each row has some of them. None: all cells,
+        also where it would be most of them.
+
+        A row that was written whole has every attribute of then, or a marker; one of which some were written, a marker.
+        """
+        found: dict[str, set[bytes]] = {}
+        for group in self.groups:
+            if not isinstance(group, AttributeCells):
+                group.find(group.attributes, found)
+                continue
+            always = [name for name in group.attributes if name not in self.later]
+            if not always:
+                return None
+            wanted = [name for name in group.attributes if name in attributes]
+            group.find({*wanted, always[0]} if self.later.issuperset(wanted) else wanted, found)
+        return found if 2 * sum(map(len, found.values())) <= self._cells else None
 
     def decode_some(self, attributes: Collection[str]) -> Decode:
         """What decodes these attributes of rows, and no others, though others may be among them."""

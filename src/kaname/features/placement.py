@@ -91,6 +91,8 @@ def placed(record: Record, store_of: Callable[[StoreName], CellStore], generatio
 
     layouts = schemas_in(record.text()).layouts[record.relation.name]
     pairs = list(zip(record.layouts, layouts, strict=True))
+    for kept, layout in pairs:
+        layout.later = frozenset(kept.later)
     placement = Placement(
         record.relation,
         [layout for kept, layout in pairs if kept.role == "kept"],

@@ -35,6 +35,8 @@ class KeptLayout(msgspec.Struct, frozen=True, omit_defaults=True):
     role: Role = "kept"
     left: dict[str, str] = {}
     """Cells (`family:qualifier`) of attributes that were removed, and the types of the values in them."""
+    later: tuple[str, ...] = ()
+    """Attributes that came to cells of their own when there may have been rows."""
 
 
 class Relayout(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -155,8 +155,10 @@ class StoredRelation:
 
         `attributes`: those that are needed; others may be among what it finds. None: all."""
         store = self.placement.stores[layout.store]
-        decode = layout.decode if attributes is None else layout.decode_some(attributes)
-        for row in store.scan(layout.table, span.start, span.stop, limit=limit, reverse=reverse):
+        columns, decode = None, layout.decode
+        if attributes is not None:
+            columns, decode = layout.columns_of_rows(attributes), layout.decode_some(attributes)
+        for row in store.scan(layout.table, span.start, span.stop, columns=columns, limit=limit, reverse=reverse):
             yield decode(row.key, row.cells)
 
     def changes(self, start: datetime | None = None, stop: datetime | None = None) -> Iterator[Change]:

@@ -129,6 +129,8 @@ class Source:
 
     def _wanted(self, attributes: Sequence[str]) -> Columns | None:
         """The cells to read; None (all) where that is nearly the same, since whole rows are cheaper to read."""
+        if self.read_of.latest is not None:
+            return self.layout.columns_of_rows(attributes)
         held = len(self.layout.attributes) - len(self.layout.relation.key)
         return None if held <= 2 * len(attributes) else self.layout.columns(attributes)
 
