@@ -17,23 +17,24 @@ from kaname.features.training.types import Summary
 from kaname.features.views.loading import examine
 from kaname.project import Files
 from kaname.storage.cells.memory import MemoryCells
+from kaname.storage.cells.types import CellStore
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Project:
-    """Schemas and a view, rows in memory, a clock that stands where it is put."""
+    """Schemas and a view, rows in memory or in `store`, a clock that stands where it is put."""
 
-    def __init__(self, root: Path, schemas: str, view: str) -> None:
+    def __init__(self, root: Path, schemas: str, view: str, store: CellStore | None = None) -> None:
         self.root = root
-        (root / "features").mkdir()
+        (root / "features").mkdir(parents=True)
         (root / "features" / "a.schema").write_text(schemas)
         (root / "features" / "a.view.yaml").write_text(view)
         self.clock = ManualClock(round(T.timestamp()) * 1_000_000_000)
-        files, store = Files(root), MemoryCells(self.clock)
+        files, kept = Files(root), store or MemoryCells(self.clock)
         self.features = Features(
             lambda: load_schemas(root, files.text),
-            lambda _: store,
+            lambda _: kept,
             self.clock,
             lambda schemas: examine(root, schemas, files.examined),
         )

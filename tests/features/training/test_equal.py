@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -109,42 +111,56 @@ def bits(value: object) -> object:
     return tuple(map(bits, value)) if isinstance(value, list | tuple) else value
 
 
+Change: TypeAlias = tuple[tuple[str, str, dict[str, object]], int]
+"""How to write, of which relation, what; and the microseconds until the next one."""
+Asked: TypeAlias = tuple[int, str, str]
+"""Behind how many changes the view is read, and for whom."""
+
+
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     st.lists(st.tuples(writes(), st.integers(1, 15_000_000)), max_size=25),
     st.lists(st.tuples(st.integers(0, 24), st.sampled_from(USERS), st.sampled_from(USERS)), min_size=1, max_size=12),
 )
-def test_a_training_set_has_what_the_view_said_then(
-    changes: list[tuple[tuple[str, str, dict[str, object]], int]], asked: list[tuple[int, str, str]]
-) -> None:
+def test_a_training_set_has_what_the_view_said_then(changes: list[Change], asked: list[Asked]) -> None:
     """Random inserts, updates and deletes; between them the view is read at the present moment, and the answers are
     compared with a training set that is made when all is over: nothing from later may be in it."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), SCHEMAS, VIEW)
-        view, labels, online = project.features.view("buyer"), list[dict[str, object]](), list[dict[str, Any]]()
-        for number in range(max(len(changes), 1)):
-            project.clock.advance(ms=1)
-            for at, user, friend in asked:
-                if at == number:
-                    labels.append({"user_id": user, "friend": friend, "time": project.now})
-                    online.append(view.read({"user_id": user, "friend": friend}))
-            project.clock.advance(ms=1)
-            if number < len(changes):
-                (how, relation, row), pause_us = changes[number]
-                getattr(project.features.relation(relation), how)([row])
-                project.clock.advance(ms=pause_us / 1000)
+        labels, online = happen(project, changes, asked)
         if labels:
-            _compare(project, labels, online)
+            compare(project, labels, online)
 
 
-def _compare(project: Project, labels: list[dict[str, object]], online: list[dict[str, Any]]) -> None:
+def happen(
+    project: Project, changes: Sequence[Change], asked: Sequence[Asked]
+) -> tuple[list[dict[str, object]], list[dict[str, Any]]]:
+    """Write and read; returns labels of when and for whom the view was read, and what it said."""
+    view, labels, online = project.features.view("buyer"), list[dict[str, object]](), list[dict[str, Any]]()
+    for number in range(max(len(changes), 1)):
+        project.clock.advance(ms=1)
+        for at, user, friend in asked:
+            if at == number:
+                labels.append({"user_id": user, "friend": friend, "time": project.now})
+                online.append(view.read({"user_id": user, "friend": friend}))
+        project.clock.advance(ms=1)
+        if number < len(changes):
+            (how, relation, row), pause_us = changes[number]
+            getattr(project.features.relation(relation), how)([row])
+            project.clock.advance(ms=pause_us / 1000)
+    return labels, online
+
+
+def compare(project: Project, labels: Sequence[Mapping[str, object]], online: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A training set of the labels, which has what was said."""
     table = project.training_set(labels)
     assert table.num_rows == len(labels)
     for row, label, said in zip(table.to_pylist(), labels, online, strict=True):
         assert {name: row[name] for name in label} == label
         said = {**said, "plan": None if said["plan"] is None else _json(said["plan"])}
         assert {name: bits(row[name]) for name in said} == {name: bits(value) for name, value in said.items()}
+    return table
 
 
 def _json(value: object) -> str:

@@ -73,6 +73,14 @@ def test_labels_of_csv_keep_their_columns_and_order(project: Project) -> None:
     assert summary.defaults == {"score": 0.0, "born": 1.0, "page": 1 / 3, "seen": 1 / 3}
 
 
+def test_an_update_of_nothing_makes_no_row(project: Project) -> None:
+    """It names a key alone: the view sees no row, and neither does a training set."""
+    project.features.relation("visit").update([{"user_id": 1, "at": T}], at=T)
+    assert project.features.view("buyer").read({"user_id": 1})["seen"] is None
+    [row] = project.training_set([{"user_id": 1, "time": project.now}]).to_pylist()
+    assert row["seen"] is None
+
+
 def test_what_came_late_is_not_known_before(project: Project) -> None:
     """A visit that became known ten seconds after it happened is in no label between, and a newer visit of which the
     message came earlier is not forgotten when it comes."""

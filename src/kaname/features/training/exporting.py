@@ -60,7 +60,8 @@ def export_history(
         + [(f"a{i}", stored_type(each)) for i, each in numbered]
         + [(f"s{i}", pa.bool_()) for i, _ in free]
     )
-    rest, kinds, rows = iter(changes), set[str](), 0
+    optional = frozenset(each.name for each in relation.attributes if not each.key)
+    rest, kinds, rows = (each for each in changes if _writes(each, optional)), set[str](), 0
     with parquet.ParquetWriter(path, schema) as file:
         while part := list(islice(rest, _ROWS_AT_ONCE)):
             columns = [
@@ -82,3 +83,8 @@ def export_history(
         updates="update" in kinds,
         deletes="delete" in kinds,
     )
+
+
+def _writes(change: Change, optional: frozenset[str]) -> bool:
+    """Whether it wrote anything: an update that names nothing but the key does not, and makes no row."""
+    return change.named is None or not optional or not optional.isdisjoint(change.named)
