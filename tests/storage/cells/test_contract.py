@@ -92,6 +92,26 @@ def test_a_long_scan_misses_no_row_in_either_direction(store: CellStore, own: by
     assert next(store.scan("contract", keys[999])).cells == {"f": [Cell(b"q", 1, keys[999][-2:])]}
 
 
+def test_the_first_rows_of_many_ranges_are_one_question(store: CellStore, own: bytes) -> None:
+    """Two hundred ranges of up to three rows each: the first one with what is asked for, or the last; none where there
+    is none, and none of the next range."""
+    keys = [own + bytes([i, j]) for i in range(200) for j in range(i % 4)]
+    store.write([put(key, key, family="g" if key[-1] == 2 else "f") for key in keys])
+    ranges = [(own + bytes([i]), own + bytes([i + 1])) for i in range(200)]
+    first, last, some = (
+        [None if row is None else row.key for row in store.get_first("contract", ranges, columns, reverse=reverse)]
+        for columns, reverse in ((None, False), (None, True), ({"f": [b"q"]}, True))
+    )
+    assert first == [own + bytes([i, 0]) if i % 4 else None for i in range(200)]
+    assert last == [own + bytes([i, i % 4 - 1]) if i % 4 else None for i in range(200)]
+    assert some == [own + bytes([i, min(i % 4, 2) - 1]) if i % 4 else None for i in range(200)]
+    [row] = store.get_first("contract", ranges[1:2])
+    assert row is not None
+    assert row.cells == {"f": [Cell(b"q", 1, row.key)]}
+    assert store.get_first("contract", []) == store.get_first("contract", [], {}) == []
+    assert store.get_first("contract", ranges[:2], {}) == [None, None]
+
+
 def test_large_values_and_the_longest_keys_come_back_whole(store: CellStore, own: bytes) -> None:
     """A megabyte under a row of `MAX_ROW_BYTES` bytes; a row that is longer is not there."""
     row, value = own.ljust(MAX_ROW_BYTES, b"\xff"), bytes(range(256)) * 4096
@@ -202,6 +222,8 @@ def test_reads_of_what_is_not_defined_are_refused(store: CellStore) -> None:
         store.get("contract", ROW, {"h": None})
     with pytest.raises(NotFound):
         store.scan("contract", columns={"h": None})
+    with pytest.raises(NotFound):
+        store.get_first("contract", [], {"h": None})
     with pytest.raises(InvalidInput, match="versions"):
         store.get("contract", ROW, versions=0)
     with pytest.raises(InvalidInput, match="limit"):

@@ -106,6 +106,9 @@ def test_a_store_answers_as_the_simplest_one_does(
             list(each.scan(table, first, prefix + two, columns=columns, reverse=reverse, **much)) for each in compared
         )
         assert scanned == known
+        ranges = [(first, prefix + two), (prefix + two, first), (prefix, after(prefix)), (first, None)]
+        firsts, known_firsts = (each.get_first(table, ranges, columns, reverse=reverse) for each in compared)
+        assert firsts == known_firsts
     for table in TABLES:
         whole, all_known = (list(each.scan(table, prefix, after(prefix), versions=9)) for each in compared)
         assert whole == all_known

@@ -23,8 +23,8 @@ from kaname.features.views.guard import Guard, Told
 
 LOG = logging.getLogger("kaname.views")
 AT_ONCE = 128
-SCANS_AT_ONCE = 8
-"""The same where each row is a question of its own: the others are for the other threads."""
+SCANS_AT_ONCE = 32
+"""The same of newest rows, each of which is a scan to a store: nobody is to wait for very many of them."""
 MOST_WAITING = 10_000
 IDLE_S = 5.0
 Then: TypeAlias = Callable[[list[Told]], None]

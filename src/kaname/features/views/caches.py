@@ -26,7 +26,7 @@ class Keeping:
         """`whole` reads all attributes of the layout."""
         self.whole = whole
         self.at_once = whole.read_of.latest is None
-        """Whether many rows are one question to the store."""
+        """Whether a row costs a store no more than one of many: the newest of some is a scan."""
         self.guard = guard
         self._local, self._shared, self._stamps = caches.local, caches.shared, caches.stamps
         self._number = number

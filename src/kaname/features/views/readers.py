@@ -17,7 +17,7 @@ from kaname.features.views.kept import LocalRows, SharedRows
 from kaname.features.views.stamps import Stamps
 from kaname.resilience.breaker import BreakerRule
 from kaname.settings import FeatureSettings
-from kaname.storage.cells.types import Cells, CellStore, Columns, Mutation, Row, Table
+from kaname.storage.cells.types import Cells, CellStore, Columns, Mutation, Range, Row, Table
 from kaname.storage.shared.types import Shared
 from kaname.telemetry.metrics import Metrics
 
@@ -118,6 +118,11 @@ class Watched:
         self, table: str, rows: Sequence[bytes], columns: Columns | None = None, *, versions: int = 1
     ) -> list[Cells]:
         return self._store.get_many(table, rows, columns, versions=versions)
+
+    def get_first(
+        self, table: str, ranges: Sequence[Range], columns: Columns | None = None, *, reverse: bool = False
+    ) -> list[Row | None]:
+        return self._store.get_first(table, ranges, columns, reverse=reverse)
 
     def scan(
         self,

@@ -22,7 +22,7 @@ from kaname.features.ranges import following
 from kaname.features.types import Row as Entity
 from kaname.features.views.types import Feature, Read
 from kaname.storage.cells.prefix import after
-from kaname.storage.cells.types import Cells, CellStore, Columns, Row
+from kaname.storage.cells.types import Cells, CellStore, Columns, Range, Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(0, 0, 1)
@@ -96,8 +96,10 @@ class Source:
 
     def read(self, keys: Sequence[bytes], now_us: int) -> list[Row | None]:
         """The same, not yet decoded."""
-        if self._is_newest or len(keys) == 1:
-            return [self._one(key, now_us) for key in keys]
+        if self._is_newest:
+            return self._newest(keys, now_us)
+        if len(keys) == 1:
+            return [self._one(keys[0], now_us)]
         found = self.store.get_many(self.layout.table, keys, self._columns)
         return [Row(key, cells) if cells else None for key, cells in zip(keys, found, strict=True)]
 
@@ -147,7 +149,7 @@ class Source:
 
     def _one(self, key: bytes, now_us: int) -> Row | None:
         if self._is_newest:
-            return self._newest(key, now_us)
+            return self._newest((key,), now_us)[0]
         cells = self.store.get(self._table, key, self._columns)
         return Row(key, cells) if cells else None
 
@@ -159,16 +161,14 @@ class Source:
         leading = following(parts, self.read_of.key)
         self._leading, self._time = parts[:leading], parts[leading]
 
-    def _newest(self, prefix: bytes, now_us: int) -> Row | None:
+    def _newest(self, prefixes: Sequence[bytes], now_us: int) -> list[Row | None]:
+        ranges = [self._range(prefix, now_us) for prefix in prefixes]
+        return self.store.get_first(self._table, ranges, self._columns, reverse=not self._time.desc)
+
+    def _range(self, prefix: bytes, now_us: int) -> Range:
+        """The rows that begin so and are not in the future."""
         bound = prefix + self._time.write(_EPOCH + timedelta(0, 0, now_us))
-        if self._time.desc:
-            start, stop = bound, after(prefix)
-        else:
-            start, stop = prefix, after(bound)
-        rows = self.store.scan(
-            self.layout.table, start, stop, columns=self._columns, limit=1, reverse=not self._time.desc
-        )
-        return next(iter(rows), None)
+        return (bound, after(prefix)) if self._time.desc else (prefix, after(bound))
 
     def _timed(self, key: bytes, values: dict[str, object]) -> Fetched:
         """The age of a newest row is that of the time in its key, which may be asked for, too."""

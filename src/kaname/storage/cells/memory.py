@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from kaname.clock import Clock
 from kaname.storage.cells.checked import check_limit, check_read, check_table, extended, no_table, stamped
-from kaname.storage.cells.types import Cell, Cells, Columns, Delete, Family, Mutation, Put, Row, Table
+from kaname.storage.cells.types import Cell, Cells, Columns, Delete, Family, Mutation, Put, Range, Row, Table
 
 _Column = tuple[str, bytes]
 """Family and qualifier."""
@@ -63,6 +63,13 @@ class MemoryCells:
         with self._lock:
             self._check(table, columns, versions)
             return [self._read(table, row, columns, versions) for row in rows]
+
+    def get_first(
+        self, table: str, ranges: Sequence[Range], columns: Columns | None = None, *, reverse: bool = False
+    ) -> list[Row | None]:
+        with self._lock:
+            self._check(table, columns, 1)
+            return [next(self.scan(table, *each, columns=columns, limit=1, reverse=reverse), None) for each in ranges]
 
     def scan(
         self,

@@ -59,6 +59,8 @@ Cells: TypeAlias = dict[str, list[Cell]]
 
 Columns: TypeAlias = Mapping[str, Collection[bytes] | None]
 """What to read: families, and of each the qualifiers (exact ones; None: all)."""
+Range: TypeAlias = tuple[bytes, bytes | None]
+"""Rows from a key to before another one (None: to the end)."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -113,6 +115,11 @@ class CellReader(Protocol):
         self, table: str, rows: Sequence[bytes], columns: Columns | None = None, *, versions: int = 1
     ) -> list[Cells]:
         """The same of many rows, in their order; cheaper than one by one."""
+
+    def get_first(
+        self, table: str, ranges: Sequence[Range], columns: Columns | None = None, *, reverse: bool = False
+    ) -> list[Row | None]:
+        """Of each range the first row with cells in `columns` (`reverse`: the last), or None; cheaper than scans."""
 
     def scan(
         self,

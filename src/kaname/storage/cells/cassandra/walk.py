@@ -12,6 +12,8 @@ from kaname.storage.cells.cassandra.rows import Asked, Rows, found_in
 from kaname.storage.cells.cassandra.values import Found
 
 FIRST_CELLS = 200
+FEW_CELLS = 32
+"""So many are asked for first where one row is wanted."""
 LEAST_CELLS, MOST_CELLS = 16, 5_000
 PAGE_BYTES = 2 * 1024 * 1024
 """About how much is read at once, once it is known how large cells are."""
@@ -25,9 +27,18 @@ class Walk:
     """Asks for its first page at once: walks through many partitions begin side by side."""
 
     def __init__(
-        self, rows: Rows, asked: Asked, bucket: int, start: bytes, stop: bytes, *, reverse: bool, ahead: bool
+        self,
+        rows: Rows,
+        asked: Asked,
+        bucket: int,
+        start: bytes,
+        stop: bytes,
+        *,
+        reverse: bool,
+        ahead: bool = False,
+        cells: int = FIRST_CELLS,
     ) -> None:
-        """`ahead`: ask for the next page before the last one is used, because all will be."""
+        """`ahead`: ask for the next page before the last one is used, because all will be. `cells`: how many first."""
         self._rows = rows
         self._asked = asked
         self._bucket = bucket
@@ -35,7 +46,7 @@ class Walk:
         self._stop = stop
         self._reverse = reverse
         self._ahead = ahead
-        self._most = FIRST_CELLS
+        self._most = cells
         self._next = self._ask()
 
     def __iter__(self) -> Iterator[Walked]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ socket: Any = TSocket
 buffered: Any = TCyBufferedTransport
 binary: Any = TCyBinaryProtocol
 
+T = TypeVar("T")
+R = TypeVar("R")
 TRIES = 3
 """How often a call is made whose connection broke: all calls are idempotent, or say that it was done before."""
 GONE = ("TableNotFoundException", "TableNotEnabledException", "NoSuchColumnFamilyException")
@@ -82,24 +84,24 @@ class Pool:
         """The same of what takes its time."""
         return self._repeat(partial(self._new_line, timeout_s), _Line.close, verb, arguments)
 
-    def call_each(self, calls: Sequence[tuple[object, ...]]) -> None:
-        """Make calls side by side. Where one fails, those that have not begun are left out, and its error is raised."""
-        if len(calls) == 1:
-            self.call(*calls[0])  # type: ignore[arg-type]  # the verb comes first
-            return
+    def each(self, work: Callable[[T], R], of: Sequence[T]) -> list[R]:
+        """Do something that calls for each of these, side by side; returns what comes of it, in their order. Where one
+        fails, those that have not begun are left out, and its error is raised."""
+        if len(of) == 1:
+            return [work(of[0])]
         failed: list[KanameError] = []
 
-        def make(call: tuple[object, ...]) -> None:
+        def done(one: T) -> list[R]:
             try:
-                if not failed:
-                    self.call(*call)  # type: ignore[arg-type]  # likewise
+                return [] if failed else [work(one)]
             except KanameError as error:
                 failed.append(error)
+                return []
 
-        for _ in self._threads.map(make, calls):
-            pass
+        found = list(self._threads.map(done, of))
         if failed:
             raise failed[0]
+        return [one for some in found for one in some]
 
     def aside(self, work: Callable[[], None]) -> None:
         """Have something done that nobody waits for."""

@@ -10,7 +10,7 @@ from kaname.clock import Clock
 from kaname.storage.cells.checked import check_limit, check_read
 from kaname.storage.cells.hbase.catalog import Catalog
 from kaname.storage.cells.hbase.driver import Pool, idl
-from kaname.storage.cells.types import MAX_ROW_BYTES, Cell, Cells, Columns, Family, Row
+from kaname.storage.cells.types import MAX_ROW_BYTES, Cell, Cells, Columns, Family, Range, Row
 
 ROWS_AT_ONCE = 100
 FIRST_ROWS, MOST_ROWS = 64, 1_000
@@ -51,6 +51,12 @@ class Reader:
             found.update(zip(some, (self._seen(asked, result) for result in results), strict=True))
         return [found.get(row, {}) for row in rows]
 
+    def get_first(
+        self, table: str, ranges: Sequence[Range], columns: Columns | None = None, *, reverse: bool = False
+    ) -> list[Row | None]:
+        asked = self._asked(table, columns, 1)
+        return self._pool.each(lambda each: next(self._scanned(asked, *each, 1, reverse), None), ranges)
+
     def scan(
         self,
         table: str,
@@ -64,9 +70,7 @@ class Reader:
     ) -> Iterator[Row]:
         asked = self._asked(table, columns, versions)
         check_limit(table, limit)
-        if asked.columns == [] or (stop is not None and start >= stop):
-            return iter(())
-        return self._rows(asked, start, stop, sys.maxsize if limit is None else limit, reverse)
+        return self._scanned(asked, start, stop, sys.maxsize if limit is None else limit, reverse)
 
     def _asked(self, table: str, columns: Columns | None, versions: int) -> _Asked:
         families = self._catalog.known(table)
@@ -74,8 +78,10 @@ class Reader:
         wanted = None if columns is None else [one for family in columns.items() for one in _columns(*family)]
         return _Asked(self._catalog.name(table), families, wanted, min(versions, 2**31 - 1))
 
-    def _rows(self, asked: _Asked, start: bytes, stop: bytes | None, limit: int, reverse: bool) -> Iterator[Row]:
-        most = FIRST_ROWS
+    def _scanned(self, asked: _Asked, start: bytes, stop: bytes | None, limit: int, reverse: bool) -> Iterator[Row]:
+        if asked.columns == [] or (stop is not None and start >= stop):
+            return
+        most = min(FIRST_ROWS, limit + reverse)  # backwards it begins with the row `stop`, which is not wanted
         while limit > 0:
             page = self._page(asked, start, stop, reverse, most)
             for key, cells in ((result.row, self._seen(asked, result)) for result in page):

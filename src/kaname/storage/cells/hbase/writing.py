@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from kaname.storage.cells.hbase.catalog import Catalog
 from kaname.storage.cells.hbase.driver import Pool, idl
@@ -15,6 +15,9 @@ CALL_ROWS = 500
 FSYNC = idl.TDurability.FSYNC_WAL
 LATEST_US = 2**63 - 1
 """Is no timestamp in HBase: it means now."""
+
+_Call: TypeAlias = tuple[str, bytes, object]
+"""A verb, a table, and what changes there."""
 
 
 class _Row(NamedTuple):
@@ -30,7 +33,7 @@ def write(pool: Pool, catalog: Catalog, mutations: Sequence[Mutation]) -> None:
     tables: dict[str, dict[bytes, list[Mutation]]] = {}
     for one in mutations:
         tables.setdefault(one.table, {}).setdefault(one.row, []).append(one)
-    calls: list[tuple[object, ...]] = []
+    calls: list[_Call] = []
     for table, changes in tables.items():
         name = catalog.name(table)
         rows = [_row(row, some) for row, some in changes.items()]
@@ -39,8 +42,7 @@ def write(pool: Pool, catalog: Catalog, mutations: Sequence[Mutation]) -> None:
         calls += [("putMultiple", name, some) for some in _together(puts)]
         calls += [("deleteMultiple", name, some) for some in _together(deletes)]
         calls += [("mutateRow", name, _whole(row)) for row in rows if row.put is not None and row.deletes]
-    if calls:
-        pool.call_each(calls)
+    pool.each(lambda call: pool.call(*call), calls)
 
 
 def _row(row: bytes, mutations: Sequence[Mutation]) -> _Row:

@@ -14,7 +14,7 @@ from kaname.storage.cells.lmdb import layout
 from kaname.storage.cells.lmdb.catalog import Known
 from kaname.storage.cells.lmdb.layout import Column
 from kaname.storage.cells.prefix import after
-from kaname.storage.cells.types import Cells, Columns, Row
+from kaname.storage.cells.types import Cells, Columns, Range, Row
 from kaname.storage.mapped.environment import Environment, Transaction
 
 ROWS_AT_ONCE = 256
@@ -52,6 +52,12 @@ class Reader:
             found = self._env.get_all([layout.key_of(column.prefix, row) for row in some for _, column, _ in wanted])
             cells += [self._seen(wanted, found[i * width : (i + 1) * width], versions) for i in range(len(some))]
         return cells
+
+    def get_first(
+        self, table: str, ranges: Sequence[Range], columns: Columns | None = None, *, reverse: bool = False
+    ) -> list[Row | None]:
+        wanted = self._wanted(table, columns, 1)
+        return [next(self._rows(wanted, start, stop, 1, reverse, 1), None) for start, stop in ranges]
 
     def scan(
         self,
