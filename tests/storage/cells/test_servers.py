@@ -13,6 +13,7 @@ import pytest
 from kaname.cli.upkeep import DURABLE, cells
 from kaname.clock import SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Unavailable
+from kaname.storage.cells.cassandra.driver import Session
 from kaname.storage.cells.opening import cell_settings
 from kaname.storage.cells.types import CellStore, Delete, Family, Mutation, Put, Table
 from tests.cassandra_servers import SERVED, Cassandra
@@ -101,6 +102,7 @@ def test_a_frozen_server_costs_an_error_in_time_and_nothing_afterwards(server: S
             assert_late(lambda: store.get("hurt", b"frozen1"))
             assert_late(lambda: store.get_many("hurt", [one.row for one in before]))
             assert_late(lambda: list(store.scan("hurt", b"frozen")))
+            assert_late(lambda: store.get_first("hurt", [(one.row, one.row + b"\0") for one in before]))
             assert_late(lambda: store.write(changes))
         server.thaw()
         until(lambda: answers(store), "the store is back", BACK_S)
@@ -133,6 +135,23 @@ def test_versions_that_nobody_sees_are_removed_by_readers(cassandra: Cassandra) 
         assert [cell.value for cell in store.get("trimmed", b"row", versions=9)["f"]] == [b"99", b"98"]
         store.define(Table("trimmed", {"f": Family(versions=1000)}))
         until(lambda: len(store.get("trimmed", b"row", versions=1000)["f"]) == 2, "the others are gone")
+
+
+def test_versions_that_nobody_sees_are_removed_by_writers(cassandra: Cassandra) -> None:
+    """Where nobody reads, a few more than the bound are there, however many were written."""
+    with closing(cassandra.open()) as store:
+        store.define(Table("unread", {"f": Family(versions=2), "g": Family()}))
+        for stamp in range(1000):
+            store.write([Put("unread", b"row", family, {b"q": b"%d" % stamp}, stamp) for family in ("f", "g")])
+        lying = [row for row in lying_in(cassandra, "unread") if row[1] == "f"]
+        assert len(lying) < 150
+        assert [cell.value for cell in store.get("unread", b"row", versions=9)["f"]] == [b"999", b"998"]
+
+
+def lying_in(server: Cassandra, table: str) -> list[tuple[object, ...]]:
+    """The cells of a table as they lie there, whoever sees them: row, family, qualifier."""
+    with closing(Session(server.nodes())) as session:
+        return session.run(f'SELECT row, family, qualifier FROM kaname."{table}"')
 
 
 def test_a_node_that_could_lose_confirmed_writes_is_warned_of(

@@ -91,6 +91,11 @@ class Catalog:
             raise no_table(table, self.known)
         return found
 
+    def keeps_versions(self, table: str, family: str) -> bool:
+        """Whether cells of a family lie beside older ones, as far as it is known."""
+        record = self.known.get(table)
+        return record is not None and family in record.families and record.families[family].versions > 1
+
     def statements(self, table: str) -> Statements:
         """The prepared statements of a table that is known."""
         found = self._statements.get(table)
