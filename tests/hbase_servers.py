@@ -50,9 +50,10 @@ class Hbase(RealServer):
         log = self.folder / "server.log"
         return self.log().count(READY) if log.exists() else 0
 
-    def open(self, timeout_s: float = 5.0) -> HbaseCells:
+    def open(self, timeout_s: float = 5.0, *, keyspace: str = "kaname") -> HbaseCells:
         """A store on it."""
-        return HbaseCells(Servers(addresses=(("127.0.0.1", self.port),), timeout_s=timeout_s), SystemClock())
+        servers = Servers(addresses=(("127.0.0.1", self.port),), timeout_s=timeout_s)
+        return HbaseCells(servers, SystemClock(), namespace=keyspace)
 
     def __exit__(self, *of: object) -> None:
         self.thrift.stop()
