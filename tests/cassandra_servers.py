@@ -36,20 +36,25 @@ class Cassandra(RealServer):
     """A node, ready; alone unless it is told of others."""
 
     def __init__(
-        self, folder: Path, *, address: str = "127.0.0.1", port: int = 0, sync: str = "batch", **environ: str
+        self,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        sync: str = "batch",
+        wait: bool = True,
+        **environ: str,
     ) -> None:
-        """`environ`: further variables of the recipe. A node that is told of others (SEEDS) is ready when these can
-        reach it; whether it `answers`, who started all of them asks then."""
+        """`environ`: further variables of the recipe."""
         fetch(RECIPE)
         self.address = address
         self.port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
         said = {"ADDRESS": address, "PORT": str(self.port), "SYNC": sync, "STORAGE_PORT": str(free_port()), **environ}
         command = ["sh", str(RECIPE), str(folder)]
-        known_at = int(said["STORAGE_PORT"]) if "SEEDS" in environ else self.port
-        super().__init__(command, folder, lambda: listens(known_at, address), environ=said, timeout_s=START_S)
+        super().__init__(command, folder, self._answers, environ=said, timeout_s=START_S, wait=wait)
 
-    def answers(self) -> bool:
+    def _answers(self) -> bool:
         """Whether it accepts clients."""
         return listens(self.port, self.address)
 
@@ -68,15 +73,17 @@ TOKENS = ("-9223372036854775808", "-3074457345618258603", "3074457345618258602")
 
 @contextmanager
 def three(folder: Path) -> Iterator[list[Cassandra]]:
-    """A cluster of three nodes on 127.0.0.1 to 127.0.0.3."""
+    """A cluster of three nodes on 127.0.0.1 to 127.0.0.3, which start side by side."""
     port, storage = free_port(), str(free_port())
+    addresses = [f"127.0.0.{i}" for i in (1, 2, 3)]
     with ExitStack() as stack:
         nodes = []
-        for i, token in enumerate(TOKENS, 1):
-            said = {"SEEDS": "127.0.0.1", "TOKEN": token, "STORAGE_PORT": storage}
-            node = Cassandra(folder / str(i), address=f"127.0.0.{i}", port=port, **said)
+        for address, token in zip(addresses, TOKENS, strict=True):
+            said = {"SEEDS": ",".join(addresses), "TOKEN": token, "STORAGE_PORT": storage}
+            node = Cassandra(folder / address, address=address, port=port, wait=False, **said)
             nodes.append(stack.enter_context(node))
-        until(lambda: all(node.answers() for node in nodes), "the cluster answers", START_S)
+        for node in nodes:
+            node.wait_ready()
         until(lambda: all(_reaches_all(node) for node in nodes), "each node reaches the others", START_S)
         yield nodes
 

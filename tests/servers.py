@@ -69,8 +69,10 @@ class RealServer:
         user: str | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        wait: bool = True,
     ) -> None:
-        """`ready` is asked until it returns something true; `user` is who runs the process where the tests are root."""
+        """`ready` is asked until it returns something true; `user` is who runs the process where the tests are root.
+        Without `wait` it is begun only, and `wait_ready` is for the caller."""
         self.command = list(command)
         self.folder = folder
         self._ready = ready
@@ -78,10 +80,17 @@ class RealServer:
         self._environ = dict(environ or {})
         self._timeout_s = timeout_s
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self.begin()
+        if wait:
+            self.wait_ready()
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self.begin()
+        self.wait_ready()
+
+    def begin(self) -> None:
+        """Start it."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -94,7 +103,11 @@ class RealServer:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+
+    def wait_ready(self) -> None:
+        """Wait until it is ready."""
         process = self.process
+        assert process is not None
         until(lambda: process.poll() is not None or self._ready(), f"{self.command[0]} is ready", self._timeout_s)
         assert process.poll() is None, f"{self.command[0]} ended: {self.log()[-2000:]}"
 

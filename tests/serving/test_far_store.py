@@ -14,12 +14,10 @@ import pytest
 from kaname.features.layout import StoreName
 from kaname.features.views.guard import Meters
 from kaname.storage.cells.types import CellStore
-from tests.cassandra_servers import cassandra
 from tests.features.views.far import Far, FarCassandra, far_store
 from tests.processes import until
 from tests.serving.world import Client, World
 
-__all__ = ["cassandra"]
 SCHEMAS = """
 define relation plant { plant_id int64 key, length float64, width float32, tint string };
 define schema plants for plant on cells("main") { table "plants", row plant_id, family "f", value pack[] };
