@@ -2,6 +2,8 @@
 # serve.sh FOLDER: one Cassandra node with its data in FOLDER, in the foreground; kill it to end it.
 # A node of a cluster has an address of its own and a token that divides the ring:
 #   ADDRESS=127.0.0.2 SEEDS=127.0.0.1,127.0.0.2 TOKEN=0 PORT=9042 STORAGE_PORT=7000 serve.sh FOLDER
+# AUTH=password: nobody may do anything without one; the first role is cassandra, with the password cassandra.
+# KEYSTORE=FILE: a PKCS #12 file, its password "kaname", with the key and certificate of the node: clients speak TLS.
 # SYNC=batch (default): a write is acknowledged when it is on the disk. SYNC=periodic, the server's own default,
 # acknowledges before: kill -9 or a loss of power then loses writes that were confirmed.
 set -eu
@@ -18,6 +20,15 @@ periodic) sync='commitlog_sync: periodic
 commitlog_sync_period: 10000ms' ;;
 *) echo "SYNC: found $SYNC, expected batch, group or periodic" >&2; exit 2 ;;
 esac
+case ${AUTH:-} in
+password) auth='authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer' ;;
+'') auth='' ;;
+*) echo "AUTH: found $AUTH, expected password, or nothing" >&2; exit 2 ;;
+esac
+tls=''
+[ -z "${KEYSTORE:-}" ] || tls="client_encryption_options: { enabled: true, optional: false, store_type: PKCS12,
+  keystore: \"$KEYSTORE\", keystore_password: kaname }"
 cat >"$folder/cassandra.yaml" <<YAML
 cluster_name: kaname
 num_tokens: 1
@@ -30,6 +41,8 @@ saved_caches_directory: "$folder/saved_caches"
 hints_directory: "$folder/hints"
 cdc_raw_directory: "$folder/cdc_raw"
 $sync
+$auth
+$tls
 commitlog_segment_size: 32MiB
 commitlog_total_space: 128MiB
 disk_failure_policy: die

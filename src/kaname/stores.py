@@ -253,8 +253,9 @@ class Stores:
         return Readers(settings.features, self.clock, self._is_quick, stamps, lambda: open_store(shared))
 
     def _cells(self, store: StoreName) -> CellStore:
-        settings = cell_settings(self.project.settings.cells, store.kind, store.name)
-        return open_cells(located(settings, self.project.root), self.project.data / "cells" / store.name, self.clock)
+        settings = located(cell_settings(self.project.settings.cells, store.kind, store.name), self.project.root)
+        folder = self.project.data / "cells" / store.name
+        return open_cells(settings, folder, self.clock, called=f"cells.{store.name}")
 
     def _erase(self, subject: Subject) -> int:
         gone = erase_everywhere(subject, self.events, self.log, self.writer)

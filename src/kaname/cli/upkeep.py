@@ -40,7 +40,7 @@ def cells(name: str, store: CellsSettings) -> Finding:
     """Whether the servers of a store of cells answer, and keep what they confirm."""
     subject = f"cells {name}"
     try:
-        danger = danger_of(store)
+        danger = danger_of(store, called=f"cells.{name}")
     except KanameError as error:
         advice = f"look at cells.{name} in kaname.yaml, and at the servers"
         return Finding(subject=subject, level="fail", found=str(error), advice=advice)

@@ -34,10 +34,11 @@ def cell_settings(stores: Mapping[str, CellsSettings], kind: str, name: str) -> 
     return found
 
 
-def open_cells(settings: CellsSettings, folder: Path, clock: Clock) -> CellStore:
-    """The store; an embedded one is in `folder`. Raises InvalidInput, MissingDependency, Unavailable, OSError."""
+def open_cells(settings: CellsSettings, folder: Path, clock: Clock, *, called: str = "cells.NAME") -> CellStore:
+    """The store; an embedded one is in `folder`; `called`: where its settings are, for errors. Raises InvalidInput,
+    MissingDependency, Unavailable, OSError."""
     if settings.kind == "cassandra":
-        return _cassandra(settings, clock)
+        return _cassandra(settings, clock, called)
     if settings.kind == "hbase":
         return _hbase(settings, clock)
     from kaname.storage.cells.lmdb.store import LmdbCells
@@ -52,7 +53,7 @@ def located(settings: CellsSettings, root: Path) -> CellsSettings:
     return msgspec.structs.replace(settings, ca_file=str(root / settings.ca_file))
 
 
-def danger_of(settings: CellsSettings) -> str:
+def danger_of(settings: CellsSettings, *, called: str = "cells.NAME") -> str:
     """Ask the servers of a store whether they answer, and how they keep what is written; changes nothing.
 
     Returns what is dangerous about that, mostly nothing. Raises what `open_cells` does.
@@ -61,7 +62,7 @@ def danger_of(settings: CellsSettings) -> str:
         from kaname.storage.cells.cassandra import durability
         from kaname.storage.cells.cassandra.driver import Session
 
-        with closing(Session(_nodes(settings))) as session:
+        with closing(Session(_nodes(settings, called))) as session:
             return durability.danger_of(session)
     if settings.kind == "hbase":
         from kaname.storage.cells.hbase.driver import Pool
@@ -71,16 +72,23 @@ def danger_of(settings: CellsSettings) -> str:
     return ""
 
 
-def _cassandra(settings: CellsSettings, clock: Clock) -> CellStore:
+def _cassandra(settings: CellsSettings, clock: Clock, called: str) -> CellStore:
     from kaname.storage.cells.cassandra.store import CassandraCells
 
-    made = {"replication": settings.replication, "buckets": settings.buckets}
-    return CassandraCells(_nodes(settings), clock, keyspace=settings.keyspace, **made)
+    return CassandraCells(
+        _nodes(settings, called),
+        clock,
+        keyspace=settings.keyspace,
+        replication=settings.replication,
+        buckets=settings.buckets,
+    )
 
 
-def _nodes(settings: CellsSettings) -> Nodes:
+def _nodes(settings: CellsSettings, called: str) -> Nodes:
     from kaname.storage.cells.cassandra.driver import Nodes
 
+    if settings.user is None and settings.password is not None:
+        raise InvalidInput("a password of nobody", where=f"{called}.user", expected="whose it is")
     return Nodes(
         addresses=_addresses(settings, 9042),
         datacenter=settings.datacenter or None,
@@ -90,6 +98,7 @@ def _nodes(settings: CellsSettings) -> Nodes:
         user=settings.user,
         password=settings.password,
         ca_file=settings.ca_file,
+        settings=called,
     )
 
 

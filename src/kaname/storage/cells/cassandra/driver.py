@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
-from kaname.errors import DeadlineExceeded, KanameError, MissingDependency, NotFound, Unavailable
+from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, MissingDependency, NotFound, Unavailable
 from kaname.secret import Secret
 
 try:
@@ -20,6 +20,7 @@ try:
     from cassandra import ConsistencyLevel, WriteType
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+    from cassandra.connection import ConnectionShutdown
     from cassandra.policies import (
         ConstantReconnectionPolicy,
         ConstantSpeculativeExecutionPolicy,
@@ -38,8 +39,10 @@ HEARTBEAT_S = 2.0
 NO_TABLE = re.compile(r"unconfigured table|\btable \S+ does not exist")
 """What nodes say of a table that was dropped, or that another process is about to make."""
 
+FAULTS = (cassandra.DriverException, cassandra.UnresolvableContactPoints, NoHostAvailable, OSError)
+
 for _name in ("cassandra.cluster", "cassandra.pool", "cassandra.connection"):
-    logging.getLogger(_name).setLevel(logging.ERROR)  # what a caller should know, the caller is told
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what a caller should know, the caller is told
 
 
 class Nodes(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,8 @@ class Nodes(msgspec.Struct, frozen=True, kw_only=True):
     password: Secret | None = None
     ca_file: str | None = None
     """Authorities that vouch for the nodes, with TLS; None: without TLS."""
+    settings: str = "cells.NAME"
+    """Where all this is said, for errors."""
 
 
 class Answer(Protocol):
@@ -114,10 +119,11 @@ class Session:
         self.where = ", ".join(f"{host}:{port}" for host, port in nodes.addresses)
         self._cluster = _cluster(nodes)
         try:
-            with telling(self.where):
-                self._session = self._cluster.connect()
-        except BaseException:
+            self._session = self._cluster.connect()
+        except BaseException as error:
             self._cluster.shutdown()
+            if isinstance(error, FAULTS):
+                raise _refusal(error, nodes) or _told(error, self.where) from error
             raise
 
     @property
@@ -178,7 +184,7 @@ def _cluster(nodes: Nodes) -> Cluster:
         nodes.addresses,
         port=nodes.addresses[0][1],  # of nodes that are named by others
         auth_provider=None if nodes.user is None else PlainTextAuthProvider(nodes.user, password),
-        ssl_context=None if nodes.ca_file is None else ssl.create_default_context(cafile=nodes.ca_file),
+        ssl_context=None if nodes.ca_file is None else _trusting(nodes.ca_file, nodes.settings),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ConstantReconnectionPolicy(HEARTBEAT_S / 2, max_attempts=None),
         connect_timeout=nodes.timeout_s,
@@ -188,12 +194,50 @@ def _cluster(nodes: Nodes) -> Cluster:
     )
 
 
+def _trusting(ca_file: str, settings: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # of ssl, too
+        raise InvalidInput("unusable certificates", where=f"{settings}.ca_file", found=f"{ca_file}: {error}") from error
+
+
+def _refusal(error: Exception, nodes: Nodes) -> Unavailable | None:
+    """Why nodes do not let us in, by the setting that should be another; None: it is something else."""
+    said = getattr(error, "errors", None)
+    for reason in said.values() if isinstance(said, dict) else [error]:
+        found = " ".join(str(reason).split())[:300]
+        if (setting := _setting(reason, found, nodes)) is not None:
+            name, message, expected = setting
+            return Unavailable(message, where=f"{nodes.settings}.{name}", found=found, expected=expected)
+    return None
+
+
+def _setting(reason: Exception, found: str, nodes: Nodes) -> tuple[str, str, str] | None:
+    if isinstance(reason, cassandra.AuthenticationFailed):
+        expected = "a role of Cassandra that may log in, and its password"
+        if nodes.user is None:
+            return "user", "Cassandra wants to know who asks", expected
+        return "password", "Cassandra refuses this user or password", expected
+    if "CERTIFICATE_VERIFY_FAILED" in found:
+        expected = "the authorities of the nodes' certificates, and in these the nodes' addresses"
+        return "ca_file", "nobody vouches for a node of Cassandra", expected
+    if isinstance(reason, ConnectionResetError | ConnectionShutdown) and nodes.ca_file is None:
+        return (
+            "ca_file",
+            "a node of Cassandra hangs up before it is asked",
+            "the authorities of the nodes, if they want TLS",
+        )
+    if "SSL" in found:
+        return "ca_file", "a node of Cassandra does not speak TLS", "TLS there, or no ca_file"
+    return None
+
+
 @contextmanager
 def telling(where: str) -> Iterator[None]:
     """Errors of the driver as those of the platform."""
     try:
         yield
-    except (cassandra.DriverException, cassandra.UnresolvableContactPoints, NoHostAvailable, OSError) as error:
+    except FAULTS as error:
         raise _told(error, where) from error
 
 
@@ -203,6 +247,9 @@ def _told(error: Exception, where: str) -> KanameError:
         return DeadlineExceeded("Cassandra did not answer in time", where=where, found=found)
     if isinstance(error, cassandra.InvalidRequest) and NO_TABLE.search(found):
         return NotFound("the table is not there yet, or no longer", where=where, found=found)
+    if isinstance(error, cassandra.Unauthorized):
+        expected = "CREATE, ALTER, DROP, SELECT and MODIFY on the keyspace for the role that asks"
+        return Unavailable("Cassandra does not allow this", where=where, found=found, expected=expected)
     if isinstance(error, NoHostAvailable) and _only_late(error):
         return DeadlineExceeded("no node of Cassandra answered in time", where=where, found=found)
     return Unavailable("Cassandra cannot answer", where=where, found=found)
