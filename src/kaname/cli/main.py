@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kaname import __version__
+from kaname.cli.ending import ending
 from kaname.cli.lazy import Commands
 from kaname.errors import KanameError
 
@@ -278,7 +279,8 @@ def main() -> NoReturn:
     `KANAME_DEBUG=1` shows tracebacks.
     """
     try:
-        app()
+        with ending:
+            app()
     except KanameError as error:
         _leave(error)
     except OSError as error:

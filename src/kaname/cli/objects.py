@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaname.cli.ending import ending
 from kaname.errors import InvalidInput
 from kaname.project import Project, find, load_valid
 
@@ -103,7 +103,7 @@ def open_sql_log() -> SqlLog:
     from kaname.stores import Stores
 
     stores = Stores(_chosen(), patient=True)  # a registry that is away keeps no events from the tables
-    atexit.register(stores.close)
+    ending.callback(stores.close)
     log = stores.sql_log
     if log is None:
         raise InvalidInput("this project keeps no prediction log in SQL", where="record.sql.urls", expected="URLs")
@@ -150,11 +150,11 @@ def how_to_ask(version: VersionInfo, answers: bool) -> list[str]:
 
 
 def _open() -> Stores:
-    """The stores of the chosen project, closed when the process ends: once the workers know what it has changed, so
+    """The stores of the chosen project, closed when the command ends: once the workers know what it has changed, so
     that a key that was made is good for the next command."""
     from kaname.stores import Stores
 
     stores = Stores(_chosen())
-    atexit.register(stores.close)
-    atexit.register(stores.settle, SETTLE_S)
+    ending.callback(stores.close)
+    ending.callback(stores.settle, SETTLE_S)
     return stores

@@ -14,6 +14,7 @@ from kaname.cli.upkeep import DURABLE, cells
 from kaname.clock import SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Unavailable
 from kaname.storage.cells.cassandra.driver import Session
+from kaname.storage.cells.cassandra.store import CassandraCells
 from kaname.storage.cells.opening import cell_settings
 from kaname.storage.cells.types import CellStore, Delete, Family, Mutation, Put, Table
 from tests.cassandra_servers import SERVED, Cassandra
@@ -111,6 +112,37 @@ def test_a_frozen_server_costs_an_error_in_time_and_nothing_afterwards(server: S
         assert list(store.scan("hurt", b"frozen", b"frozen\xff")) == []
 
 
+def test_who_waits_while_a_store_is_closed_is_told(cassandra: Cassandra) -> None:
+    """A read that a frozen server owes ends with the store, and not never."""
+    store = cassandra.open(60.0)
+    store.define(TABLE)
+    store.get("hurt", b"row")
+    told: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            store.get("hurt", b"row")
+        except KanameError as error:
+            told.append(error)
+
+    cassandra.freeze()
+    try:
+        reader = threading.Thread(target=read)
+        reader.start()
+        until(lambda: in_flight(store), "the question is on its way")
+        store.close()
+        reader.join(10.0)
+        assert isinstance(told[0], Unavailable)
+    finally:
+        cassandra.thaw()
+
+
+def in_flight(store: CassandraCells) -> int:
+    """Questions of which the answer has not come, on all connections."""
+    pools = store._session._session.get_pool_state()
+    return sum(pool["open_count"] and sum(pool["in_flights"]) for pool in pools.values())
+
+
 def test_the_space_of_what_is_over_is_given_back(hbase: Hbase) -> None:
     """Cells that nobody sees any more are deleted in HBase itself; those that are seen stay."""
     with closing(hbase.open()) as store:
@@ -127,11 +159,12 @@ def test_the_space_of_what_is_over_is_given_back(hbase: Hbase) -> None:
 
 
 def test_versions_that_nobody_sees_are_removed_by_readers(cassandra: Cassandra) -> None:
-    """A cell that is written again and again leaves no more behind than a few."""
+    """A family that keeps less than before has the rest removed when it is read."""
     with closing(cassandra.open()) as store:
-        store.define(Table("trimmed", {"f": Family(versions=2)}))
+        store.define(Table("trimmed", {"f": Family(versions=1000)}))
         for stamp in range(100):
             store.write([Put("trimmed", b"row", "f", {b"q": b"%d" % stamp}, stamp)])
+        store.define(Table("trimmed", {"f": Family(versions=2)}))
         assert [cell.value for cell in store.get("trimmed", b"row", versions=9)["f"]] == [b"99", b"98"]
         store.define(Table("trimmed", {"f": Family(versions=1000)}))
         until(lambda: len(store.get("trimmed", b"row", versions=1000)["f"]) == 2, "the others are gone")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import re
 import ssl
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, cast
+from weakref import WeakSet
 
 import msgspec
 
@@ -20,7 +23,7 @@ try:
     from cassandra import ConsistencyLevel, WriteType
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-    from cassandra.connection import ConnectionShutdown
+    from cassandra.connection import ConnectionException, ConnectionShutdown
     from cassandra.policies import (
         ConstantReconnectionPolicy,
         ConstantSpeculativeExecutionPolicy,
@@ -39,7 +42,9 @@ HEARTBEAT_S = 2.0
 NO_TABLE = re.compile(r"unconfigured table|\btable \S+ does not exist")
 """What nodes say of a table that was dropped, or that another process is about to make."""
 
-FAULTS = (cassandra.DriverException, cassandra.UnresolvableContactPoints, NoHostAvailable, OSError)
+FAULTS = (
+    cassandra.DriverException, cassandra.UnresolvableContactPoints, NoHostAvailable, ConnectionException, OSError,
+)  # fmt: skip
 
 for _name in ("cassandra.cluster", "cassandra.pool", "cassandra.connection"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # what a caller should know, the caller is told
@@ -80,7 +85,11 @@ class Statement(NamedTuple):
 
 
 class _Again(RetryPolicy):  # type: ignore[misc]  # the driver has no types
-    """Whatever is idempotent goes to the next node, a few times; nothing else does."""
+    """Whatever is idempotent goes to the next node, a few times; nothing else does. Nothing does once a session closes:
+    the driver would not send it, and not say so."""
+
+    def __init__(self, closing: threading.Event) -> None:
+        self._closing = closing
 
     def on_read_timeout(self, query: object, *of: object, retry_num: int, **_: object) -> tuple[int, None]:
         return self._next(retry_num)
@@ -97,7 +106,8 @@ class _Again(RetryPolicy):  # type: ignore[misc]  # the driver has no types
         return self._next(retry_num) if getattr(query, "is_idempotent", False) else (self.RETHROW, None)
 
     def _next(self, tried: int) -> tuple[int, None]:
-        return (self.RETRY_NEXT_HOST if tried < RETRIES else self.RETHROW), None
+        again = tried < RETRIES and not self._closing.is_set()
+        return (self.RETRY_NEXT_HOST if again else self.RETHROW), None
 
 
 class _Sent:
@@ -117,7 +127,8 @@ class Session:
 
     def __init__(self, nodes: Nodes) -> None:
         self.where = ", ".join(f"{host}:{port}" for host, port in nodes.addresses)
-        self._cluster = _cluster(nodes)
+        self._closing = threading.Event()
+        self._cluster = _cluster(nodes, self._closing)
         try:
             self._session = self._cluster.connect()
         except BaseException as error:
@@ -125,6 +136,7 @@ class Session:
             if isinstance(error, FAULTS):
                 raise _refusal(error, nodes) or _told(error, self.where) from error
             raise
+        _open.add(self)
 
     @property
     def nodes(self) -> int:
@@ -165,14 +177,25 @@ class Session:
             return _Sent(self._session.execute_async(batch), self.where)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections. Whoever waits for an answer is told."""
+        self._closing.set()
         self._cluster.shutdown()
 
 
-def _cluster(nodes: Nodes) -> Cluster:
+_open: WeakSet[Session] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before the driver ends its threads."""
+    for session in list(_open):
+        session.close()
+
+
+def _cluster(nodes: Nodes, closing: threading.Event) -> Cluster:
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(nodes.datacenter or "")),
-        retry_policy=_Again(),
+        retry_policy=_Again(closing),
         consistency_level=ConsistencyLevel.name_to_value[nodes.consistency.upper()],
         serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
         request_timeout=nodes.timeout_s,
