@@ -15,12 +15,21 @@ from kaname.protobuf.messages import Message, kind
 from tests.processes import until
 from tests.servers import free_port
 from tests.serving.test_views import AT, ROWS, SCHEMAS, VIEWS
-from tests.serving.world import Client, World
+from tests.serving.world import Client, Response, World
 
 TWIN = """
 name: twin
 entity: [b]
 reads: [{relation: pairs, key: {day: b}, latest: at, features: {a: {attribute: left}}}]
+"""
+SCANS = """
+define relation scanned { id bytes key, content bytes };
+define schema scans for scanned on cells("main") { table "scans", row size{id}, family "f", value pack[] };
+"""
+SCAN = """
+name: scan
+entity: [id]
+reads: [{relation: scanned, features: {image: {attribute: content}}}]
 """
 Columns = dict[str, list[Any]]
 Answered = tuple[int, Any]
@@ -38,8 +47,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A running data plane whose `flowers` read the view `plant`; the view of `house` is not there."""
     folder, port = tmp_path_factory.mktemp("viewed"), free_port()
     (folder / "features").mkdir()
-    (folder / "features" / "all.schema").write_text(SCHEMAS)
-    for name, text in {**VIEWS, "twin": TWIN}.items():
+    (folder / "features" / "all.schema").write_text(SCHEMAS + SCANS)
+    for name, text in {**VIEWS, "twin": TWIN, "scan": SCAN}.items():
         (folder / "features" / f"{name}.view.yaml").write_text(text)
     made = Served(folder, port)
     made.target = f"127.0.0.1:{port}"
@@ -47,7 +56,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     features.relation("plant").insert(ROWS)
     features.relation("weather").insert([{"place": "Oslo", "at": AT, "rain": 1.25}])
     features.relation("pairs").insert([{"day": AT.date(), "at": AT, "left": (1, 2), "right": (3.0, 4.0)}])
-    for model, view in (("flowers", "plant"), ("pair", "twin"), ("house", "nothing")):
+    features.relation("scanned").insert([{"id": b"\0\xff", "content": b"\1\xc3\xbc"}, {"id": b"a", "content": b"b"}])
+    for model, view in (("flowers", "plant"), ("pair", "twin"), ("scan", "scan"), ("house", "nothing")):
         made.stores.models.override(model, {"view": view}, who="test")
     with made:
         yield made
@@ -56,13 +66,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 # --- one request in every form --------------------------------------------------------------------------
 
 
-def post(world: World, path: str, body: bytes, headers: str = "") -> tuple[int, Any]:
-    """Status and document of an answer."""
+def sent(world: World, path: str, body: bytes, headers: str) -> Response:
+    """What answers a request."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {world.key}\r\n{headers}"
     with Client(world.addresses["own"]) as client:
         client.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        answer = client.answer()
+        return client.answer()
+
+
+def post(world: World, path: str, body: bytes, headers: str = "") -> tuple[int, Any]:
+    """Status and document of an answer."""
+    answer = sent(world, path, body, headers)
     return answer.status, json.loads(answer.body)
+
+
+def raw_bytes(*values: bytes) -> bytes:
+    """Elements of BYTES."""
+    return b"".join(struct.pack("<I", len(value)) + value for value in values)
 
 
 def tensor(name: str, values: list[Any]) -> dict[str, Any]:
@@ -74,7 +94,7 @@ def tensor(name: str, values: list[Any]) -> dict[str, Any]:
 def raw(values: list[Any]) -> bytes:
     """The same data as bytes."""
     if isinstance(values[0], str):
-        return b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in values)
+        return raw_bytes(*[text.encode() for text in values])
     return np.array(values, "<i8" if isinstance(values[0], int) else "<f4").tobytes()
 
 
@@ -255,6 +275,25 @@ def test_a_key_that_is_an_input_too_has_a_longer_name(world: Served) -> None:
     assert (status, "rows[0].b" in answer["error"]) == (400, True), answer
     status, answer = oip_inputs(world, "pair", day, {**b, "name": "c"})
     assert (status, "inputs[1].name" in answer["error"]) == (400, True), answer
+
+
+def test_bytes_are_the_bytes_of_an_element(world: Served) -> None:
+    """As binary data, in base64 or as the text that they are; a text that they are not is refused."""
+    key = raw_bytes(b"\0\xff", b"a")
+    said = {"name": "id", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": len(key)}}
+    head = json.dumps({"inputs": [said], "outputs": [{"name": "echo_bytes", "parameters": {"binary_data": True}}]})
+    path, length = "/v2/models/scan/infer", f"inference-header-content-length: {len(head)}\r\n"
+    assert sent(world, path, head.encode() + key, length).body.endswith(raw_bytes(b"\1\xc3\xbc", b"b"))
+    body = json.dumps({"instances": [{"id": {"b64": "AP8="}}, {"id": "a"}]}).encode()
+    answer = post(world, "/v1/models/scan:predict", body)
+    assert answer == (200, {"predictions": [{"b64": "AcO8"}, {"b64": "Yg=="}]})
+    status, refused = oip_inputs(world, "scan", {"name": "id", "datatype": "BYTES", "shape": [1], "data": ["b"]})
+    assert (status, "no row of `scanned`" in refused["error"]) == (400, True), refused
+    where = {"name": "place", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 6}}
+    head = json.dumps({"inputs": [where]})
+    length = f"inference-header-content-length: {len(head)}\r\n"
+    status, refused = post(world, "/v2/models/flowers/infer", head.encode() + raw_bytes(b"\0\xff"), length)
+    assert (status, "inputs[0]: not a text" in refused["error"]) == (400, True), refused
 
 
 def test_the_context_of_examples_is_shared(world: Served) -> None:

@@ -19,12 +19,11 @@ def views_of(project: Path) -> list[Path]:
 
 
 def stamp_of(project: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Differs when a schema file, a view or a file of `code/` has changed, come or gone; cheap. Empty: there is neither
-    a schema nor a view."""
-    declared = [*files_of(project), *views_of(project)]
-    code = sorted((project / "code").rglob("*.py")) if declared else []
+    """Differs when a schema file, a view, or a Python file of `code/` or its folders has changed, come or gone; cheap.
+    Empty: there is neither a schema nor a view."""
+    declared, code = [*files_of(project), *views_of(project)], project / "code"
     found = []
-    for path in [*declared, *code]:
+    for path in [*declared, *sorted([*code.glob("*.py"), *code.glob("*/*.py")])] if declared else ():
         with contextlib.suppress(FileNotFoundError):  # gone since it was listed
             stat = path.stat()
             found.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))

@@ -38,8 +38,10 @@ def place(call: Call, index: int) -> str:
 
 
 def raw_text(value: Any) -> bytes:
-    """A text, or Binary, as the bytes that a model gets."""
-    return value.b64 if type(value) is Binary else value.encode()
+    """A text, Binary, or bytes that a view has read, as the bytes that a model gets."""
+    if type(value) is str:
+        return value.encode()
+    return value.b64 if type(value) is Binary else value
 
 
 # --- tabular models -------------------------------------------------------------------------------------

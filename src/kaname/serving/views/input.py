@@ -48,6 +48,7 @@ class Given:
 
     def __init__(self, rows: Rows) -> None:
         self._names = tuple(rows.given)
+        self._fields = {name: f"f{i}" for i, name in enumerate(rows.given)}
         fields = [
             (f"f{i}", of | UNSET_TYPE, msgspec.field(name=name, default=UNSET))
             for i, (name, of) in enumerate(rows.given.items())
@@ -58,6 +59,11 @@ class Given:
         """What a `type` holds."""
         values = msgspec.structs.astuple(said)
         return {name: value for name, value in zip(self._names, values, strict=True) if value is not UNSET}
+
+    def read(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The same of plain values by name. Raises msgspec.ValidationError."""
+        said = msgspec.convert(row, self.type)
+        return {name: getattr(said, self._fields[name]) for name in row}
 
 
 def check_rows(count: int, most: int, where: str) -> None:

@@ -35,8 +35,7 @@ class Named:
         bytes_keys = {name for name, key in self.keys.items() if view.entity[key].name == "bytes"}
         self._bytes = bytes_keys.union(name for name, of in rows.given.items() if bytes in _kinds(of))
         self._entity = Entities(view).read
-        self._values = given.values
-        self._kind = list.__class_getitem__(given.type)
+        self._read = given.read
         self._max_rows = max_rows
 
     def mentioned(self, body: Body) -> bool:
@@ -79,11 +78,13 @@ class Named:
         call.wanted = Wanted(entities, given, said)
 
     def _given(self, rows: Sequence[dict[str, Any]], said: str) -> list[dict[str, Any]]:
-        try:
-            found = msgspec.convert(rows, self._kind)
-        except msgspec.ValidationError as error:
-            raise within(explain(error), said) from None
-        return [self._values(each) for each in found]
+        found = []
+        for i, row in enumerate(rows):
+            try:
+                found.append(self._read(row))
+            except msgspec.ValidationError as error:
+                raise within(explain(error), f"{said}[{i}]") from None
+        return found
 
 
 def _kinds(of: Any) -> set[Any]:

@@ -6,7 +6,7 @@ from kaname.call import Call
 from kaname.serving.endpoint import HeaderMap
 from kaname.serving.exchange import Body
 from kaname.serving.oip.asked import ROWS
-from kaname.serving.oip.binary import parts
+from kaname.serving.oip.binary import LENGTH_HEADER, parts, split
 from kaname.serving.oip.codec import OipCodec
 from kaname.serving.views.assemble import Assembly
 from kaname.serving.views.tensors import rows_of
@@ -25,8 +25,9 @@ class ViewOipCodec:
     def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         call.wanted = None
         named = self._assembly.named()
-        json, blobs = parts(body, headers)
-        if named.mentioned(json):
+        length = headers.get(LENGTH_HEADER)
+        if named.mentioned(body if length is None else split(body, length)[0]):
+            json, blobs = parts(body, headers)
             request = self._codec.read(json)
             if named.is_asked(one.name for one in request.inputs):
                 self._codec.note(call, request, headers)
