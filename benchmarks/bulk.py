@@ -1,4 +1,4 @@
-"""How fast rows go in and out of the embedded store in bulk: Arrow, rows of Python, lines of JSON, Parquet.
+"""How fast rows go in and out of the embedded store in bulk: Arrow, rows of Python, lines of JSON, CSV, Parquet.
 
     python -m benchmarks.bulk [--rows 100000] [--folder DIR]
 
@@ -9,6 +9,7 @@ on the disk of DIR. `packed`: one cell for each row, `apart`: one for each attri
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,6 +46,15 @@ def rows(count: int) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
+def write_csv(made: list[dict[str, object]], path: Path) -> None:
+    """The same as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(made[0])
+        for row in made:
+            writer.writerow([value.isoformat() if isinstance(value, datetime) else value for value in row.values()])
+
+
 def timed(what: str, count: int, call: Callable[[], object]) -> None:
     """Print rows/s by the clock on the wall and by CPU time."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -70,7 +80,8 @@ def measure(name: str, schema: str, made: list[dict[str, object]], folder: Path)
     features.close()
     other = opened("rows").relation("r")
     timed(f"{name}: rows in", count, lambda: [other.insert(made[at : at + BATCH]) for at in range(0, count, BATCH)])
-    for file in (folder / "r.parquet", folder / "r.ndjson"):
+    write_csv(made, folder / "r.csv")
+    for file in (folder / "r.parquet", folder / "r.ndjson", folder / "r.csv"):
         into = opened(file.suffix[1:]).relation("r")
         timed(f"{name}: {file.suffix[1:]} in", count, lambda: insert_file(into, file))  # noqa: B023  (called here)
 

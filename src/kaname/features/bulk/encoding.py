@@ -14,11 +14,11 @@ from kaname.features.bulk import numbers
 from kaname.features.bulk.columns import Columns, OneByOne
 from kaname.features.bulk.numbers import Bytes
 from kaname.features.codecs import codec_of
-from kaname.features.groups import AttributeCells, Group, OneCell
+from kaname.features.groups import MARKER, AttributeCells, Group, OneCell
 from kaname.features.layout import Layout
 from kaname.features.parts import CompiledPart
 from kaname.features.types import Attribute, Relation
-from kaname.storage.cells.types import MAX_ROW_BYTES, Mutation, Put
+from kaname.storage.cells.types import MAX_ROW_BYTES, Delete, Mutation, Put
 
 Texts: TypeAlias = list[bytes]
 """The bytes of each row."""
@@ -71,21 +71,26 @@ class BatchRows(Sequence[Mapping[str, object]]):
         if layout not in self._made:
             self._made[layout] = self._encoded(layout)
         encoded = self._made[layout]
-        if encoded is not None:
-            cells = encoded.cells[number]
-            if cells is not None:
-                return [Put(layout.table, encoded.keys[number], encoded.family, cells, timestamp_us)]
-        return layout.put(row, timestamp_us=timestamp_us, number=number)
+        if encoded is None:
+            return layout.put(row, timestamp_us=timestamp_us, number=number)
+        table, key = layout.table, encoded.keys[number]
+        found: list[Mutation] = [
+            Put(table, key, family, cells[number], timestamp_us) for family, cells in encoded.puts.items()
+        ]
+        for family, deletes in encoded.deletes.items():
+            if number in deletes:
+                found.append(Delete(table, key, family, deletes[number], timestamp_us))
+        return found
 
     def _encoded(self, layout: Layout) -> _Encoded | None:
         """None: row by row."""
-        groups = layout.groups
-        if len(groups) != 1 or len(groups[0].families) != 1:
-            return None
         try:
-            return _Encoded(groups[0].families[0], self._keys(layout), self._cells(groups[0]))
+            found = _Encoded(self._keys(layout))
+            for group in layout.groups:
+                self._encode(group, found)
         except (OneByOne, InvalidInput):
             return None
+        return found
 
     def _keys(self, layout: Layout) -> Texts:
         parts = [self._part(part) for part in layout.row]
@@ -127,23 +132,34 @@ class BatchRows(Sequence[Mapping[str, object]]):
     def _ordered(self, attribute: Attribute) -> Texts:
         return numbers.split(_all(numbers.ordered(self._columns.array(attribute), attribute)))
 
-    def _cells(self, group: Group) -> list[dict[bytes, bytes] | None]:
+    def _encode(self, group: Group, into: _Encoded) -> None:
+        """The cells of a group, beside those of others in its family."""
+        if len(group.families) != 1:
+            raise OneByOne
+        [family] = group.families
         if isinstance(group, OneCell) and group.packed:
-            return [{group.qualifier: data} for data in self._packed([self._attributes[n] for n in group.attributes])]
-        if isinstance(group, AttributeCells) and group.attributes:
-            return self._apart(group)
-        raise OneByOne
+            packs = self._packed([self._attributes[name] for name in group.attributes])
+            cells = [{group.qualifier: data} for data in packs]
+        elif isinstance(group, AttributeCells) and group.attributes:
+            cells = self._apart(group, into.deletes.setdefault(family, {}))
+        else:
+            raise OneByOne
+        if family in into.puts:
+            for there, more in zip(into.puts[family], cells, strict=True):
+                there.update(more)
+        else:
+            into.puts[family] = cells
 
-    def _apart(self, group: AttributeCells) -> list[dict[bytes, bytes] | None]:
-        """A cell for each attribute; rows with nulls are written by themselves."""
+    def _apart(self, group: AttributeCells, deletes: dict[int, list[bytes]]) -> list[dict[bytes, bytes]]:
+        """A cell for each attribute; for nulls the marker, and deletes by the number of the row."""
         attributes = [self._attributes[name] for name in group.attributes]
         columns = [self._plain(attribute) for attribute in attributes]
-        cells: list[dict[bytes, bytes] | None] = [
-            dict(zip(group.qualifiers, values, strict=True)) for values in zip(*columns, strict=True)
-        ]
-        for attribute in attributes:
+        cells = [dict(zip(group.qualifiers, values, strict=True)) for values in zip(*columns, strict=True)]
+        for attribute, qualifier in zip(attributes, group.qualifiers, strict=True):
             for number in np.flatnonzero(_nulls(self._columns.array(attribute))).tolist():
-                cells[number] = None
+                del cells[number][qualifier]
+                cells[number][MARKER] = b""
+                deletes.setdefault(number, []).append(qualifier)
         return cells
 
     def _plain(self, attribute: Attribute) -> Texts:
@@ -180,10 +196,11 @@ class BatchRows(Sequence[Mapping[str, object]]):
 class _Encoded(msgspec.Struct, frozen=True, gc=False):
     """The rows of a batch in one layout."""
 
-    family: str
     keys: Texts
-    cells: list[dict[bytes, bytes] | None]
-    """None: a row that is to be written by itself."""
+    puts: dict[str, list[dict[bytes, bytes]]] = {}
+    """By family the cells of each row."""
+    deletes: dict[str, dict[int, list[bytes]]] = {}
+    """By family and number of the row the qualifiers that it has no longer."""
 
 
 def _nulls(column: Array) -> np.ndarray[tuple[int], np.dtype[np.bool]]:

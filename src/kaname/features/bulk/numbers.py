@@ -84,11 +84,11 @@ def _decimal(column: Array, attribute: Attribute) -> Bytes:
 
 
 def _vector(column: Array, attribute: Attribute) -> Bytes | None:
-    """None for nulls, of the whole or inside."""
-    values = column.flatten()
-    if column.null_count or values.null_count:
+    """None for nulls inside."""
+    if column.flatten().null_count:
         return None
     length, code = attribute.type.length, _CODES[attribute.type.item]
+    values = column.values.slice(column.offset * length, len(column) * length).fill_null(0)
     return _matrix(values.to_numpy(zero_copy_only=False).astype(f">{code}").reshape(-1, length))
 
 
