@@ -82,3 +82,10 @@ def test_only_the_cells_of_some_attributes_are_read() -> None:
     assert layout.columns_of_rows({"b1"}) == {"f": {b"\0", b"a0", b"b1"}}
     [layout] = schemas_in(text(FIRST, PACKED)).layouts["r"]
     assert layout.columns_of_rows({"a3"}) == {"f": {b"p"}, "g": {b"\0", b"a3"}}
+
+
+def test_a_row_that_is_nothing_but_its_key_is_found() -> None:
+    """Its cell holds no attributes."""
+    features = changing(text([], "value pack[]").replace(",  }", " }"), "")[0]
+    features.relation("r").insert([{"k": 1}, {"k": 2}])
+    assert features.query("SELECT k FROM r WHERE k > 1 ALLOW FILTERING").all() == [{"k": 2}]

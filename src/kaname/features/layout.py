@@ -10,7 +10,7 @@ import msgspec
 from kaname.errors import InvalidInput
 from kaname.features import ranges
 from kaname.features.decoding import Decode, decoder
-from kaname.features.groups import AttributeCells, Group, Writes
+from kaname.features.groups import AttributeCells, Group, OneCell, Writes
 from kaname.features.parts import CompiledPart, write_parts
 from kaname.features.ranges import Span, Within
 from kaname.features.refusing import shown
@@ -130,9 +130,10 @@ class Layout:
         """
         found: dict[str, set[bytes]] = {}
         for group in self.groups:
-            if not isinstance(group, AttributeCells):
-                group.find(group.attributes, found)
+            if isinstance(group, OneCell):
+                found.setdefault(group.families[0], set()).add(group.qualifier)
                 continue
+            assert isinstance(group, AttributeCells)
             always = [name for name in group.attributes if name not in self.later]
             if not always:
                 return None
