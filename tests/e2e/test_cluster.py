@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.cli.kaname import kaname
-from tests.databases import PASSWORD, DatabaseServer, mariadb_server, postgres_server
+from tests.databases import PASSWORD, mariadb_server, postgres_server
+from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import STEPS
 from tests.e2e.load import Load, never_back
 from tests.e2e.server import Server
@@ -24,50 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.serial]
 SERVERS = {"postgresql": postgres_server, "mariadb": mariadb_server}
 ROW = [1.0, 2.0]
 SKEW_S = 0.010
-
-
-class Cluster:
-    """A database server, and nodes on it."""
-
-    def __init__(self, database: DatabaseServer, folder: Path, stepped: Path) -> None:
-        self.database = database
-        self.folder = folder
-        self.environ = {
-            "KANAME_DATABASE__URL": database.create(),
-            "KANAME_DATABASE__PASSWORD": PASSWORD,
-            "KANAME_DATABASE__TIMEOUT_MS": "2000",
-            "KANAME_ARTEFACTS__FOLDER": str(folder / "artefacts"),
-            "KANAME_PROFILE": "cluster",
-            "KANAME_ACCESS__RATE_ROWS_PER_S": "null",
-        }
-        self._stepped = stepped
-        self._nodes: list[Server] = []
-        applied = kaname("apply", self.project("first"), "--yes", cwd=None, **self.environ)
-        assert applied.code == 0, applied.out + applied.err
-
-    def project(self, name: str) -> Path:
-        """A project folder with nothing but what is in git."""
-        folder = self.folder / name
-        if not folder.exists():
-            shutil.copytree(self._stepped, folder, ignore=shutil.ignore_patterns(".kaname"))
-        return folder
-
-    def node(self, name: str, workers: int = 1) -> Server:
-        """A node that serves."""
-        self._nodes.append(Server(self.project(name), workers=workers, wait=True, **self.environ))
-        return self._nodes[-1]
-
-    def nodes(self) -> list[dict[str, Any]]:
-        """What `kaname nodes` says."""
-        found: list[dict[str, Any]] = kaname("nodes", self.project("first"), "--json", cwd=None, **self.environ).json()[
-            "nodes"
-        ]
-        return found
-
-    def close(self) -> None:
-        """End what is left."""
-        for node in self._nodes:
-            node.close()
 
 
 @pytest.fixture(params=["postgresql"])
