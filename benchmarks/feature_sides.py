@@ -25,6 +25,8 @@ EMBEDDED, KEPT, REDIS, CASSANDRA = (
 FEAST_SQLITE, FEAST_REDIS = "Feast, SQLite", "Feast, Redis"
 LIKE = {FEAST_SQLITE: EMBEDDED, FEAST_REDIS: REDIS}
 """With which of ours each of theirs is compared; all of ours are compared with the embedded one."""
+OTHERS = 64
+"""So many requests take turns, so that those under way at once ask for different entities."""
 CASSANDRA_SERVE = HERE.parent / "services" / "cassandra" / "serve.sh"
 
 Shape = tuple[int, int]
@@ -138,10 +140,13 @@ class Served:
     server: process.Server
     key: str = ""
 
-    def request(self, shape: Shape) -> Request:
-        """The read of a shape."""
+    def requests(self, shape: Shape) -> list[Request]:
+        """Reads of a shape: of other entities each."""
+        return [self._request(shape, first) for first in range(OTHERS)]
+
+    def _request(self, shape: Shape, first: int) -> Request:
         entities, features = shape
-        keys = [reading.name(i) for i in range(entities)]
+        keys = [reading.name((first * entities + i) % reading.ENTITIES) for i in range(entities)]
         if not self.key:
             names = [f"users:f{i}" for i in range(features)]
             return json_request("/get-online-features", {"features": names, "entities": {"user_id": keys}})
@@ -167,7 +172,7 @@ def servers(taking_part: list[Side], stack: ExitStack, ready: Shape) -> list[Ser
         found.append(side.server())
         stack.callback(found[-1].server.stop)
     for one in found:
-        one.server.wait_until(one.request(ready))
+        one.server.wait_until(one.requests(ready)[0])
     return found
 
 

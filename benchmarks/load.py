@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +47,26 @@ class LoadFailed(Exception):
     """`wrk` is missing or gave no figures."""
 
 
-def lua(request: Request, body_file: Path) -> str:
-    """The script that makes `wrk` send `request`; its body is read from a file, since it may be any bytes."""
-    lines = [f'wrk.method = "{request.method}"']
+TURNS = """
+local n = 0
+function init()
+  for i, body in ipairs(bodies) do bodies[i] = wrk.format(nil, nil, nil, body) end
+end
+function request()
+  n = n % #bodies + 1
+  return bodies[n]
+end
+"""
+
+
+def lua(request: Request, body_files: Sequence[Path]) -> str:
+    """The script that makes `wrk` send `request`; bodies are read from files, since they may be any bytes, and take
+    turns if there are several."""
+    lines = [f'wrk.method = "{request.method}"', "local bodies = {}"]
     lines += [f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in request.headers]
-    lines += [f'local f = io.open({_quoted(str(body_file))}, "rb")', 'wrk.body = f:read("*a")', "f:close()"]
+    for file in body_files:
+        lines += [f'local f = io.open({_quoted(str(file))}, "rb")', 'bodies[#bodies + 1] = f:read("*a")', "f:close()"]
+    lines += ["wrk.body = bodies[1]", TURNS if len(body_files) > 1 else ""]
     return "\n".join(lines) + "\n" + DONE
 
 
@@ -76,12 +92,14 @@ def parse(output: str) -> Load:
     )
 
 
-def run(port: int, request: Request, *, connections: int, seconds: float, scheme: str = "http") -> Load:
-    """Load the server for some whole seconds and return what was seen."""
+def run(port: int, request: Request, *more: Request, connections: int, seconds: float, scheme: str = "http") -> Load:
+    """Load the server for some whole seconds and return what was seen; bodies of `more` take turns with the first."""
     with tempfile.TemporaryDirectory() as folder:
-        body, script = Path(folder) / "body", Path(folder) / "request.lua"
-        body.write_bytes(request.body)
-        script.write_text(lua(request, body))
+        script, bodies = Path(folder) / "request.lua", []
+        for i, one in enumerate((request, *more)):
+            bodies.append(Path(folder) / f"body{i}")
+            bodies[-1].write_bytes(one.body)
+        script.write_text(lua(request, bodies))
         address = f"{scheme}://127.0.0.1:{port}{request.path}"
         options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(script)]
         try:

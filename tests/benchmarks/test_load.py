@@ -105,10 +105,10 @@ def test_figures_are_read_from_what_wrk_prints() -> None:
 
 def test_header_values_cannot_break_out_of_the_script() -> None:
     """Quotes and backslashes are escaped; control characters are refused."""
-    script = load.lua(Request("/", b"", (("A", 'b"c\\d'),)), Path("body"))
+    script = load.lua(Request("/", b"", (("A", 'b"c\\d'),)), [Path("body")])
     assert 'wrk.headers["A"] = "b\\"c\\\\d"' in script
     with pytest.raises(ValueError, match="control character"):
-        load.lua(Request("/", b"", (("A", "b\nc"),)), Path("body"))
+        load.lua(Request("/", b"", (("A", "b\nc"),)), [Path("body")])
 
 
 def test_binary_requests_hold_the_header_and_the_bytes() -> None:
