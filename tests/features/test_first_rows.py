@@ -89,7 +89,8 @@ def test_who_writes_before_the_change_can_be_seen_is_first(
     other.store.looked = [*[lambda: None] * (looks - 1), write]
     with pytest.raises(Conflict, match=r"the stored values have another type"):
         other.features.apply()
-    assert writer.features.relation("user").get({"id": "u1"}) == ROW
+    users = writer.features.relation("user")
+    assert users.get({"id": "u1"}) == ROW
     assert other.features.record("user").version == version
     assert other.features.relation("user").get({"id": "u1"}) == ROW
     writer.features.relation("user").insert([{**ROW, "age": 42}])

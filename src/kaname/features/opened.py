@@ -272,9 +272,9 @@ class Features:
 
     def _reload(self, store: StoreName) -> None:
         """Bring into force what a store has recorded since."""
-        for name, record in list(self._in_force.items()):
-            found = self.records.find(name, record.stores) if store in record.stores else None
-            if found is not None and found.version > record.version:
+        for record in list(self._in_force.values()):
+            found = self.records.newer(record) if store in record.stores else None
+            if found is not None:
                 self._put_in_force(found)
 
     def _confirm(self, placement: Placement, exact: bool) -> None:
@@ -335,8 +335,7 @@ class Features:
         from kaname.features.comparing import compare
         from kaname.features.wanted import wanted_of
 
-        schemas = self._known()
-        return compare(self._find(name), wanted_of(schemas, name), self.there)
+        return compare(self._find(name), wanted_of(self._known(), name), self.there)
 
     def _find(self, name: str) -> Record | None:
         """The record of a relation: in the stores that the files name, else wherever it was before."""
@@ -357,8 +356,8 @@ class Features:
                     before = self._in_force.get(name)
                     self.records.publish(verdict.record, () if before is None else before.stores)
                     note(name, "; ".join(verdict.changes))
-                    self._put_in_force(verdict.record)
                     self._check_empty(verdict, note)
+                    self._put_in_force(verdict.record)
                     lines += verdict.changes
         return lines
 

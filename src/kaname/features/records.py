@@ -6,6 +6,7 @@ each node has its own for an embedded store; and writing rows needs no other ser
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -20,6 +21,8 @@ from kaname.storage.cells.types import Cell, Cells, CellStore, Family, Put, Tabl
 
 TABLE = "kaname_schemas"
 FAMILY = "s"
+TAKEN_BACK_S = 0.3
+"""So long after a relation could be seen to be another one, whoever made it so has taken that back if it had rows."""
 _RECORD, _MARK, _MARK_ROW = b"record", b"mark", b"\0"
 
 Role = Literal["kept", "filling", "leaving"]
@@ -110,6 +113,15 @@ class Records:
                 newest = found
                 left += found.stores
         return newest
+
+    def newer(self, than: Record) -> Record | None:
+        """The newest record of a relation, if it is newer than this. One of another relation of that name counts when
+        whoever published it has had time to find rows and take it back: nobody may write as of it before."""
+        found = self.find(than.relation.name, than.stores)
+        if found is not None and found.origin != than.origin:
+            time.sleep(TAKEN_BACK_S)
+            found = self.find(than.relation.name, than.stores)
+        return found if found is not None and found.version > than.version else None
 
     def all(self, store: StoreName) -> list[Record]:
         """The records in one store, by the name of the relation."""
