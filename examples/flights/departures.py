@@ -29,7 +29,10 @@ WEATHER = {
 }
 """Feature name -> column of the weather table."""
 PLANE = ("built_year", "seats")
-PUNCTUALITY = ("origin_delay_min", "origin_departures", "carrier_delay_min", "carrier_departures")
+PUNCTUALITY = (
+    "origin_delay_min", "origin_departures", "origin_overdue", "origin_overdue_min",
+    "carrier_delay_min", "carrier_departures", "carrier_overdue", "carrier_overdue_min",
+)  # fmt: skip
 TIMETABLE = (*CATEGORICAL, "hour", "month", "weekday", "distance_miles")
 FEATURES = (*TIMETABLE, "plane_age_years", *WEATHER)
 LIVE = (*TIMETABLE, *PLANE, *WEATHER, *PUNCTUALITY)

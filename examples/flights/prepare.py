@@ -86,6 +86,15 @@ def featured(flights: pd.DataFrame, known: Known) -> pd.DataFrame:
     return table
 
 
+def timetabled(flights: pd.DataFrame, known: Known) -> pd.DataFrame:
+    """The same with the flight, its plane, and how late it arrived."""
+    table = featured(flights, known)
+    table["delay_minutes"] = flights["arr_delay"]
+    table["flight"] = flights["carrier"] + flights["flight"].astype(str)
+    table["tail"] = flights["tailnum"].fillna(NO_TAIL)
+    return table
+
+
 def labels(table: pd.DataFrame) -> pd.DataFrame:
     """The timetable, the tail, how late the flight arrived, and the moment at which that is predicted."""
     found = table[[*TIMETABLE, "tail", "delay_minutes"]].copy()
@@ -107,10 +116,7 @@ def prepare(*, force: bool = False) -> bool:
         return False
     OUT.mkdir(exist_ok=True)
     flights, weather, planes = read_tables(data_folder())
-    table = featured(flights, known_world(weather, planes))
-    table["delay_minutes"] = flights["arr_delay"]
-    table["flight"] = flights["carrier"] + flights["flight"].astype(str)
-    table["tail"] = flights["tailnum"].fillna(NO_TAIL)
+    table = timetabled(flights, known_world(weather, planes))
     late = flights["month"] >= FIRST_REPLAYED_MONTH
     table[~late].to_parquet(HISTORY, index=False)
     labels(table[~late]).to_parquet(LABELS, index=False)

@@ -43,14 +43,18 @@ def remember(features: Features) -> int:
     return write(features, known)
 
 
-class Unfolding:
-    """The months that are replayed: what has happened by a moment is written when that moment comes."""
+def autumn() -> list[Happening]:
+    """What happens in the months that are replayed."""
+    flights, weather, _ = prepare.read_tables(prepare.data_folder())
+    happened = happenings.happenings(flights[flights["month"] >= prepare.FIRST_REPLAYED_MONTH - 1], weather)
+    return [each for each in happened if each.at_s >= prepare.FIRST_REPLAYED_S]
 
-    def __init__(self, features: Features) -> None:
-        flights, weather, _ = prepare.read_tables(prepare.data_folder())
-        autumn = flights["month"] >= prepare.FIRST_REPLAYED_MONTH - 1
-        happened = happenings.happenings(flights[autumn], weather)
-        self._rest = deque(each for each in happened if each.at_s >= prepare.FIRST_REPLAYED_S)
+
+class Unfolding:
+    """Months that are replayed: what has happened by a moment is written when that moment comes."""
+
+    def __init__(self, features: Features, happened: Iterable[Happening]) -> None:
+        self._rest = deque(happened)
         self._features = features
 
     def until(self, moment_s: int) -> None:

@@ -31,7 +31,7 @@ from client import Connection
 from departures import ENTITY, LEAD_S, TIMETABLE
 from happenings import STEP_S
 from kaname.platform import Platform
-from remember import Unfolding
+from remember import Unfolding, autumn
 
 PATH = "/api/v1/models/delay/predict"
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -112,7 +112,7 @@ def run(url: str, key: str, *, clients: int, rows: int | None, console: Console)
     flights = load_traffic(rows)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Platform(prepare.HERE) as platform, Progress(*columns, console=console) as progress:
-        unfolding = Unfolding(platform.features)
+        unfolding = Unfolding(platform.features, autumn())
         traffic = asyncio.run(replay(flights, url, key, clients, progress, unfolding.until))
     report.show(traffic, console)
     report.draw(traffic, prepare.OUT / "replay.png")
