@@ -83,8 +83,7 @@ class CassandraCells(Reader):
         self._catalog.drop(name)
 
     def tables(self) -> list[Table]:
-        self._catalog.look()
-        return [Table(name, one.families, one.lead_bytes) for name, one in sorted(self._catalog.known.items())]
+        return [Table(name, one.families, one.lead_bytes) for name, one in sorted(self._catalog.made().items())]
 
     def close(self) -> None:
         self._session.close()
