@@ -23,7 +23,7 @@ class Terminal:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._app = commands(lambda: world.models)
+        self._app = commands(lambda: world.models, check_view=self._check_view)
 
     def __call__(self, *words: str) -> str:
         result = CliRunner().invoke(self._app, list(words), env={"COLUMNS": "200"})
@@ -31,6 +31,11 @@ class Terminal:
             raise result.exception
         assert result.exit_code == 0, result.output
         return result.output
+
+    @staticmethod
+    def _check_view(name: str) -> None:
+        if name != "buyer":
+            raise NotFound("no such view", where="view", found=name, expected="buyer")
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "--json"))
@@ -88,6 +93,19 @@ def test_what_may_differ_reaches_the_import(kaname: Terminal) -> None:
     assert [(each.tolerance, each.max_share) for each in kaname.world.requests] == [(1e-4, 0.001), (0.5, 0.25)]
     with pytest.raises(AssertionError, match="max-share"):
         kaname("add", "iris", model, "--max-share", "2")
+
+
+def test_a_view_that_is_not_declared_is_refused_before_anything_changes(kaname: Terminal) -> None:
+    """Where a model is added, no version is; where it is set, the view stays; no view at all is none to look for."""
+    model = str(kaname.world.file(1))
+    with pytest.raises(NotFound, match="no such view"):
+        kaname("add", "iris", model, "--view", "byer")
+    assert kaname.json("list") == []
+    kaname("add", "iris", model, "--view", "buyer")
+    with pytest.raises(NotFound, match="no such view"):
+        kaname("set", "iris", "view=byer")
+    assert 'view="buyer"' in kaname("set", "iris")
+    assert 'view=""' in kaname("set", "iris", "view=")
 
 
 def test_the_sample_is_printed_as_the_body_of_a_request(kaname: Terminal) -> None:

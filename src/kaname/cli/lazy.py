@@ -9,7 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 GROUPS = {
-    "model": ("kaname.models.cli", ("open_models", "how_to_ask"), "Add, list, promote and roll back models."),
+    "model": (
+        "kaname.models.cli",
+        ("open_models", "how_to_ask", "check_view"),
+        "Add, list, promote and roll back models.",
+    ),
     "key": ("kaname.access.cli", ("open_keys",), "Create, list and revoke API keys."),
     "token": ("kaname.access.token_cli", ("open_signing",), "Rotate the keys of the token endpoint."),
     "tenant": ("kaname.access.tenant_cli", ("open_tenants",), "Limits over many keys, and what is used of them."),

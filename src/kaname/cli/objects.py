@@ -142,6 +142,11 @@ def open_stores() -> Stores:
     return _open()
 
 
+def check_view(name: str) -> None:
+    """Raise NotFound unless the chosen project declares a view called so, and what is wrong with its files."""
+    _open().features.declared(name)
+
+
 def how_to_ask(version: VersionInfo, answers: bool) -> list[str]:
     """How a person asks a version of the chosen project with curl."""
     from kaname.cli.asking import lines

@@ -31,13 +31,21 @@ IfMatch = Annotated[
 HowToAsk = Callable[[VersionInfo, bool], list[str]]
 """Lines that tell a person how to ask a version, which answers for its model or not."""
 
+CheckView = Callable[[str], object]
+"""Raises NotFound for a view that the project does not declare."""
 
-def commands(open_models: Callable[[], Models], how_to_ask: HowToAsk | None = None) -> typer.Typer:
+
+def commands(
+    open_models: Callable[[], Models],
+    how_to_ask: HowToAsk | None = None,
+    check_view: CheckView = lambda _: None,
+) -> typer.Typer:
     """The sub-application; `open_models` is called once per command. Errors are KanameErrors, left to the caller."""
     app = typer.Typer(no_args_is_help=True, help="Register models, and choose the version that answers.")
     for register in (_reading, _optimizing, _choosing, _changing):
         register(app, open_models)
-    _adding(app, open_models, how_to_ask)
+    _adding(app, open_models, how_to_ask, check_view)
+    _setting(app, open_models, check_view)
     return app
 
 
@@ -86,7 +94,9 @@ def _reading(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         _show(json, {"model": model, "versions": versions}, lambda: tables.versions_table(model, versions))
 
 
-def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: HowToAsk | None) -> None:
+def _adding(
+    app: typer.Typer, open_models: Callable[[], Models], how_to_ask: HowToAsk | None, check_view: CheckView
+) -> None:
     @app.command()
     def add(
         name: Annotated[str, typer.Argument(help="Name of the model, new or not.", show_default=False)],
@@ -118,6 +128,8 @@ def _adding(app: typer.Typer, open_models: Callable[[], Models], how_to_ask: How
     ) -> None:
         """Import a model file as a new version."""
         models, metrics = open_models(), _metrics(metric or [])
+        if view:
+            check_view(view)
         with nullcontext() if json else terminal.working(f"importing {path}: converting, comparing, measuring"):
             info, notes = models.add(
                 name,
@@ -211,7 +223,7 @@ def _choosing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         _show(json, model, f"{model.name}: unloaded; requests are refused until kaname model load {model.name}")
 
 
-def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
+def _setting(app: typer.Typer, open_models: Callable[[], Models], check_view: CheckView) -> None:
     @app.command("set")
     def set_(
         name: Name,
@@ -224,12 +236,16 @@ def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
         models = open_models()
         given = [_pair(text, "limits.queue=100") for text in settings or []]
         fields = {key: parse(key, value) for key, value in given}
+        if view := fields.get("view"):
+            check_view(str(view))
         if fields or unset:
             models.override(name, fields, unset=unset or [], who=who(), if_match=if_match)
         model, own = models.get(name), models.overrides(name)
         lines = [f"{key}={msgspec.json.encode(value).decode()}" for key, value in sorted(own.items())]
         _show(json, model, "\n".join([f"{model.name}: {len(own)} settings differ from the defaults", *lines]))
 
+
+def _changing(app: typer.Typer, open_models: Callable[[], Models]) -> None:
     @app.command()
     def tag(
         name: Name,
