@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from kaname.features.bulk.files import Progress, insert_file, write_file
@@ -39,7 +40,7 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
 
     @app.command()
     def insert(
-        relation: Annotated[str, typer.Argument(metavar="RELATION")],
+        relation: Annotated[str, typer.Argument(metavar="RELATION", help="Its name.")],
         input: Annotated[Path, typer.Option(metavar="FILE", help="Rows: .parquet, .arrow, .ndjson, .jsonl or .csv.")],  # noqa: A002  (the option's name)
         at: Annotated[
             str | None, typer.Option(metavar="TIME", help="When they became known, as 2026-01-31T12:00Z; else now.")
@@ -73,6 +74,8 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
         elif json:
             for piece in pieces(answer):
                 typer.echo(piece, nl=False)
+        elif sql.lstrip()[:7].upper() == "EXPLAIN":
+            _show_plan(answer)
         else:
             _show_rows(answer)
 
@@ -102,6 +105,16 @@ def _show_relations(relations: Sequence[RelationView]) -> None:
         for i, one in enumerate(relation.attributes):
             kind = f"{one.type}{' key' * one.key}"
             grid.add_row(*map(Text, ("" if i else relation.name, one.name, kind, "" if i else layouts)))
+    show(grid)
+
+
+def _show_plan(answer: Answer) -> None:
+    """What EXPLAIN says, a line for each thing."""
+    grid = Table.grid(padding=(0, 3))
+    for row in answer:
+        for name, said in row.items():
+            if said is not None:
+                grid.add_row(Text(name), Text(str(said)))
     show(grid)
 
 

@@ -37,7 +37,7 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
 
     @app.command()
     def history(
-        relation: Annotated[str, typer.Argument(help="A relation with history.")],
+        relation: Annotated[str, typer.Argument(metavar="RELATION", help="One with history.")],
         output: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Where to write.")],
         start: Annotated[str | None, typer.Option(metavar="TIME", help="From then on, as 2026-01-31T12:00Z.")] = None,
         stop: Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")] = None,

@@ -26,12 +26,13 @@ def add(app: typer.Typer, open_features: Callable[[], Features]) -> None:
         if json:
             typer.echo(msgspec.json.encode(found).decode())
             return
-        grid = table("view", "entity", "column", "type", "of", "older is missing", "default")
-        for view in found:
+        for i, view in enumerate(found):
             entity = ", ".join(key.name for key in view.entity)
-            for i, row in enumerate(_rows(view)):
-                grid.add_row(*map(Text, ("" if i else view.name, "" if i else entity, *row)))
-        show(grid)
+            typer.echo("\n" * (i > 0) + f"{view.name}, by {entity}:")
+            grid = table("column", "type", "of", "max age", "default")
+            for row in _rows(view):
+                grid.add_row(*map(Text, row))
+            show(grid)
 
 
 def _rows(view: ViewShown) -> Iterator[tuple[str, ...]]:

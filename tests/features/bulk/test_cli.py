@@ -66,6 +66,9 @@ def test_rows_say_when_they_became_known(project: Path) -> None:
 
 def test_relations_are_listed(project: Path) -> None:
     """With attributes and layouts."""
+    plan = kaname("-C", project, "features", "query", "EXPLAIN SELECT * FROM order LIMIT 1")
+    assert "access   full scan" in plan.out
+    assert max(map(len, plan.out.splitlines())) <= 80
     shown = kaname("-C", project, "features", "list")
     assert "int32 key" in shown.out, shown.err
     assert kaname("-C", project, "features", "list", "--json").json()[0]["layouts"][0]["begins_with"] == [

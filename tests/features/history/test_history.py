@@ -259,5 +259,7 @@ def test_a_long_history_is_exported_in_parts(features: Features, tmp_path: Path)
     assert table.column("seats").to_pylist() == [*range(count), 1]
     assert table.column(NAMED).to_pylist()[-2:] == [None, ["seats", "tail"]]
     with pytest.raises(OSError, match="No such file"):
-        export_parquet(planes.history(), schema, tmp_path / "nowhere" / "x", sizes.append)
+        export_parquet(planes.history(), schema, tmp_path / "nowhere" / "x.parquet", sizes.append)
+    with pytest.raises(InvalidInput, match=r"x\.csv: not a Parquet file"):
+        export_parquet(planes.history(), schema, tmp_path / "x.csv", sizes.append)
     assert [each.name for each in tmp_path.glob("*.draft")] == []

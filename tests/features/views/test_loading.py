@@ -152,8 +152,11 @@ BAD = {
         VIEW.replace("attribute: score", "attribute: scor"),
         ":8:27: no such attribute",
     ),
-    "a default of another type": (VIEW.replace("default: 30", "default: thirty"), ":6:22: not a int32; found 'thirty'"),
-    "a default too large": (VIEW.replace("default: 30", "default: 3000000000"), ":6:22: not a int32"),
+    "a default of another type": (
+        VIEW.replace("default: 30", "default: thirty"),
+        ":6:22: not a value of type int32; found 'thirty'",
+    ),
+    "a default too large": (VIEW.replace("default: 30", "default: 3000000000"), ":6:22: not a value of type int32"),
     "no entity": (VIEW.replace("[user_id]", "[]"), ":2:9: a view of no entity"),
     "an entity key of no use": (
         VIEW.replace("[user_id]", "[user_id, city]"),

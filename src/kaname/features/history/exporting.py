@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from kaname.arrow import RecordBatch, Schema, arrow
+from kaname.errors import InvalidInput
 from kaname.features.columnar import PURPOSE, arrow_array, arrow_type
 from kaname.features.history.reading import Change
 from kaname.features.types import Attribute, Type
@@ -45,8 +46,11 @@ def export_parquet(
 ) -> int:
     """Write batches to a file, which appears under its name when it is complete; returns how many rows.
 
-    `progress` gets the rows so far. Raises OSError, and what `found` raises.
+    `progress` gets the rows so far. Raises InvalidInput for a name of another kind of file, OSError, and what `found`
+    raises.
     """
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        raise InvalidInput("not a Parquet file", where=str(path), expected="a name that ends in .parquet")
     draft, written = path.with_name(path.name + ".draft"), 0
     try:
         with arrow(PURPOSE).parquet.ParquetWriter(draft, schema, compression="zstd") as file:

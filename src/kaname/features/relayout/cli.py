@@ -1,4 +1,4 @@
-"""`kaname features list`, `describe` and `relayout`: which layouts there are, and one in the place of another."""
+"""`kaname features describe` and `relayout`: which layouts there are, and one in the place of another."""
 
 from __future__ import annotations
 
@@ -56,27 +56,6 @@ def add(app: typer.Typer, open_features: Callable[[], Features], open_relayouts:
 
 
 def _looking(app: typer.Typer, open_features: Callable[[], Features]) -> None:
-    @app.command("list")
-    def list_(json: Json = False) -> None:
-        """List the relations with their layouts."""
-        features = open_features()
-        found = [describe(features, name, 0) for name in features.names()]
-        if json:
-            typer.echo(msgspec.json.encode(found).decode())
-            return
-        grid = table("relation", "key", "attributes", "schema", "store", "table", "sorted by")
-        for relation in found:
-            for layout in relation.layouts:
-                cells = (
-                    ", ".join(relation.key),
-                    str(len(relation.attributes)),
-                    layout.schema,
-                    layout.store,
-                    layout.table,
-                )
-                grid.add_row(*(Text(cell) for cell in (relation.relation, *cells, layout.order)))
-        show(grid)
-
     @app.command("describe")
     def describe_(
         relation: Name,

@@ -51,5 +51,5 @@ class Names:
             names = list(self._attributes)
             near = difflib.get_close_matches(node.name, names, n=2) or names[:20]
             message = f"no such attribute of `{self.relation.name}`"
-            raise self._statement.refused(message, node, f"`{node.name}`", f"one of {', '.join(near)}")
+            raise self._statement.refused(message, node, f"`{node.name}`", " or ".join(f"`{name}`" for name in near))
         return found

@@ -85,6 +85,8 @@ def check_allowed(select: Select, plan: Plan) -> None:
     if plan.access == "full scan" and not few and not select.allow_filtering:
         asked = sorted({name for one in plan.rest for name in attributes_of(one)})
         found = f"conditions on {', '.join(asked)}" if asked else "no conditions"
+        if not asked and select.limit is not None:
+            found = "an order in which no layout keeps its rows"
         raise InvalidInput("a query that reads the whole table", where="query", found=found, expected=FULL_SCAN)
 
 

@@ -32,7 +32,6 @@ _WRITTEN = {
     "timestamp": "a time with its zone, as in '2026-01-31T12:00:00Z'",
     "date": "a date, as in '2026-01-31'",
     "json": "a text that holds JSON",
-    "vector": "numbers in brackets, as in [0.5, 1]",
 }
 _KNOWN_AT = Attribute("KNOWN AT", Type("timestamp"))
 _CASTS = {"TIMESTAMP": "timestamp", "TIMESTAMPTZ": "timestamp", "DATETIME": "timestamp", "DATE": "date"}
@@ -67,7 +66,7 @@ class Values:
             codec = _codec(attribute)
             return codec.read(codec.write(value))
         except InvalidInput as error:
-            literal = None if isinstance(node, exp.Placeholder) else _WRITTEN.get(attribute.type.name)
+            literal = None if isinstance(node, exp.Placeholder) else _written(attribute.type)
             message = f"not a value of `{attribute.name}`, which is {attribute.type}"
             raise self._statement.refused(message, node, error.found, literal or error.expected) from None
 
@@ -145,7 +144,7 @@ class Values:
         if kind not in _CASTS or not isinstance(inner, exp.Literal) or not inner.is_string:
             raise self._not_a_value(node)
         if _CASTS[kind] != attribute.type.name:
-            expected = _WRITTEN.get(attribute.type.name, str(attribute.type))
+            expected = _written(attribute.type) or str(attribute.type)
             message = f"not a value of `{attribute.name}`, which is {attribute.type}"
             raise self._statement.refused(message, node, f"{kind} {shown(inner.name)}", expected)
         return inner.name
@@ -220,3 +219,10 @@ def _number_of(text: str, kind: str) -> object:
     if kind.startswith("float"):
         return found if math.isfinite(found := float(text)) else text
     return int(text) if _WHOLE.fullmatch(text.removeprefix("-")) and len(text) < 40 else float(text)
+
+
+def _written(kind: Type) -> str | None:
+    """How a value of this type is written in a statement; None: as anywhere."""
+    if kind.name == "vector":
+        return f"{kind.length} numbers in brackets, as in [0.5, 1]"
+    return _WRITTEN.get(kind.name)

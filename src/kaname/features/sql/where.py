@@ -66,10 +66,8 @@ class Where:
         if not isinstance(left, exp.Column):
             left, right, operator = right, left, turned
         if isinstance(right, exp.Column):
-            found = f"`{written(node)}`"
-            raise self._statement.refused(
-                "two attributes", right, found, "an attribute compared with a literal or a parameter"
-            )
+            expected = "an attribute compared with a literal or a parameter; a text stands in single quotes, as 'tea'"
+            raise self._statement.refused("two attributes", right, f"`{written(node)}`", expected)
         attribute = self._comparable(left)
         return Comparison(attribute.name, operator, self._values.compared(right, attribute))
 

@@ -159,7 +159,9 @@ class _Checking:
             return reader_of(attribute)(said.default)
         except InvalidInput as error:
             self._note(
-                InvalidInput(f"not a {attribute.type}", found=error.found, expected=error.expected), *at, "default"
+                InvalidInput(f"not a value of type {attribute.type}", found=error.found, expected=error.expected),
+                *at,
+                "default",
             )
             return None
 

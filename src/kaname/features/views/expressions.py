@@ -66,7 +66,7 @@ def compile_expression(text: str, kinds: Mapping[str, Kind]) -> Expression:
         compiler = _Compiler(text.strip(), kinds)
         term = compiler.term(tree.body)
     except SyntaxError as error:
-        raise InvalidInput("not an expression", found=f"`{text.strip()}`", expected=error.msg) from None
+        raise InvalidInput(f"not an expression: {error.msg}", found=f"`{text.strip()}`") from None
     except (RecursionError, MemoryError, ValueError):
         raise InvalidInput("not an expression", found=f"`{text.strip()[:60]}`") from None
     if not compiler.names:
