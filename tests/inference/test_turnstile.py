@@ -211,6 +211,16 @@ def test_a_lane_that_fails_every_call_empties_the_queue(gate: Gate) -> None:
     assert gate.turnstile.waiting == 0
 
 
+def test_a_new_snapshot_keeps_what_was_learnt(gate: Gate) -> None:
+    """The path of a version is composed anew; its lane and the limit stay."""
+    asked = [gate.busy(), *[gate.ask() for _ in range(3)]]
+    gate.turnstile.limit = 0
+    gate.enter = gate.turnstile.step(gate._submit, gate.resident, asked=False)
+    assert gate.turnstile.limit == 0
+    gate.turnstile.limit = 1
+    gate.finish(*asked)
+
+
 def test_batches_fill_before_anybody_waits_twice() -> None:
     """A lane that batches is given a whole batch at a time."""
     gate = Gate(best_rows=4)

@@ -85,7 +85,9 @@ class Turnstile:
         return max(LEAST_PATIENCE_NS, PATIENT_RUNS * self._imported_ns / self._width) if self._far else None
 
     def attach(self, lane: Lane) -> None:
-        """Be the feeder of the version's lane."""
+        """Be the feeder of the version's lane; nothing changes for one that it feeds already."""
+        if lane.feeder is self:
+            return
         lane.feeder = self
         self._ended_ns = self._clock.monotonic_ns()  # nothing of this lane is late
         self._width = lane.width
