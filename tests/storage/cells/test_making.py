@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from kaname.errors import NotFound
-from kaname.storage.cells.types import Cells, CellStore, Family, Put, Table
+from kaname.storage.cells.types import Cells, CellStore, Family, Table
 from tests.cassandra_servers import SERVED, Cassandra
 
 pytestmark = SERVED
@@ -34,17 +34,3 @@ def test_a_table_that_another_process_is_making_is_not_there_yet(cassandra: Cass
             assert not there(reader, name)
         making.join()
         assert there(reader, name) == {}
-
-
-@pytest.mark.parametrize("number", range(3))
-def test_a_table_is_listed_when_it_can_be_written(cassandra: Cassandra, number: int) -> None:
-    """Who finds a table in the list does not make it, and writes: so it is not there as soon as it is written down."""
-    name = f"listed_{number}"
-    with closing(cassandra.open()) as maker, closing(cassandra.open()) as writer:
-        making = threading.Thread(target=maker.define, args=[Table(name, {"f": Family()})])
-        making.start()
-        while all(table.name != name for table in writer.tables()):
-            assert making.is_alive()
-        writer.write([Put(name, b"row", "f", {b"q": b"v"})])
-        making.join()
-        assert there(maker, name)

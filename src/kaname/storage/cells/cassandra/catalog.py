@@ -82,11 +82,6 @@ class Catalog:
         rows = cast("list[tuple[str, str]]", self._session.ask(self._all))
         self.known = {name: _decode(text) for name, text in rows}
 
-    def made(self) -> dict[str, Record]:
-        """What is written down now of the tables that can be used: another process may be about to make one."""
-        self.look()
-        return {name: record for name, record in self.known.items() if self._is_made(name)}
-
     def record(self, table: str) -> Record:
         """What is known of a table, at most a second old. Raises NotFound."""
         if self._monotonic_ns() - self._looked_ns > FRESH_NS or table not in self.known:
@@ -159,19 +154,11 @@ class Catalog:
     def _wait_for(self, name: str) -> None:
         """Wait for the table, which whoever wrote it down makes: two processes that did so at once would make two."""
         end_ns = self._monotonic_ns() + WAIT_NS
-        while not self._is_made(name):
+        while not self._there(name):
             if self._monotonic_ns() > end_ns:
                 self._session.run(create(named(self._keyspace, name)))
                 return
             time.sleep(REST_S)
-
-    def _is_made(self, table: str) -> bool:
-        """Whether a table can be used, which is a moment later than it stands in the node's own list."""
-        try:
-            self.statements(table)
-        except NotFound:
-            return False
-        return True
 
     def _there(self, table: str) -> bool:
         text = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s AND table_name = %s"

@@ -83,7 +83,8 @@ class CassandraCells(Reader):
         self._catalog.drop(name)
 
     def tables(self) -> list[Table]:
-        return [Table(name, one.families, one.lead_bytes) for name, one in sorted(self._catalog.made().items())]
+        self._catalog.look()
+        return [Table(name, one.families, one.lead_bytes) for name, one in sorted(self._catalog.known.items())]
 
     def close(self) -> None:
         self._session.close()
