@@ -17,6 +17,7 @@ from tests.databases import postgres_server
 from tests.e2e.cluster import Cluster
 from tests.e2e.server import Server
 from tests.processes import until
+from tests.servers import free_port
 
 pytestmark = SERVED
 
@@ -130,6 +131,21 @@ class Command(threading.Thread):
         """What became of it."""
         self.join()
         return self._ran
+
+
+def test_files_are_checked_against_a_store_that_is_far(tmp_path: Path, cassandra: Cassandra) -> None:
+    """Also where nothing is stored here; a store that cannot be asked is no fault of the files."""
+    settings = tmp_path / "kaname.yaml"
+    node = f'{{kind: cassandra, addresses: ["127.0.0.1:{cassandra.port}"], keyspace: checked}}'
+    there = f"name: far\ncells: {{main: {node}}}\n"
+    settings.write_text(there)
+    declare(tmp_path, OLD)
+    assert kaname("-C", tmp_path, "features", "query", "INSERT INTO user (id) VALUES ('ann')").code == 0
+    declare(tmp_path, NEW)
+    refused = kaname("-C", tmp_path, "check")
+    assert (refused.code, "the stored rows are elsewhere" in refused.out) == (1, True)
+    settings.write_text(there.replace(f":{cassandra.port}", f":{free_port()}"))
+    assert kaname("-C", tmp_path, "check").code == 0
 
 
 def test_a_layout_changes_on_two_nodes_while_both_write(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Container
 from contextlib import closing, suppress
 from pathlib import Path
 
-from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, Unavailable
+from kaname.errors import DeadlineExceeded, InvalidInput, KanameError, MissingDependency, Unavailable
 from kaname.features.files import files_of as schemas_of
 from kaname.features.files import views_of
 from kaname.models import declared
@@ -71,16 +71,16 @@ def _unknown_views(root: Path, views: Container[str]) -> list[KanameError]:
 
 
 def stored_faults(project: Project) -> list[KanameError]:
-    """Every change of the relations that would misread rows which are stored; a store that does not answer is no fault
-    of the files."""
-    if not schemas_of(project.root) or not (project.data / "cells").exists():
+    """Every change of the relations that would misread rows which are stored; a store that does not answer, or cannot
+    be asked from here, is no fault of the files."""
+    if not schemas_of(project.root) or not (project.settings.cells or (project.data / "cells").exists()):
         return []
     from kaname.stores import Stores
 
     with closing(Stores(project, patient=True)) as stores:
         try:
             return [problem for verdict in stores.features.verdicts().values() for problem in verdict.refused]
-        except (Unavailable, DeadlineExceeded):
+        except (Unavailable, DeadlineExceeded, MissingDependency):
             return []
 
 
