@@ -14,6 +14,7 @@ from kaname.cli.upkeep import DURABLE, cells
 from kaname.clock import SystemClock
 from kaname.errors import DeadlineExceeded, KanameError, Unavailable
 from kaname.storage.cells.cassandra.driver import Session
+from kaname.storage.cells.cassandra.statements import create, named
 from kaname.storage.cells.cassandra.store import CassandraCells
 from kaname.storage.cells.opening import cell_settings
 from kaname.storage.cells.types import CellStore, Delete, Family, Mutation, Put, Table
@@ -179,6 +180,24 @@ def test_versions_that_nobody_sees_are_removed_by_writers(cassandra: Cassandra) 
         lying = [row for row in lying_in(cassandra, "unread") if row[1] == "f"]
         assert len(lying) < 150
         assert [cell.value for cell in store.get("unread", b"row", versions=9)["f"]] == [b"999", b"998"]
+
+
+def test_a_table_that_another_process_is_making_is_waited_for(cassandra: Cassandra) -> None:
+    """It is written down first, and then made: who is there in between is not told that there is none."""
+    with (
+        closing(cassandra.open()) as one,
+        closing(cassandra.open()) as other,
+        closing(Session(cassandra.nodes())) as raw,
+    ):
+        one.define(Table("making", {"f": Family()}))
+        raw.run('DROP TABLE kaname."making"')
+        found: list[object] = []
+        reader = threading.Thread(target=lambda: found.append(other.get("making", b"row")))
+        reader.start()
+        until(lambda: other.tables(), "the other one has looked")
+        raw.run(create(named("kaname", "making")))
+        reader.join(30.0)
+        assert found == [{}]
 
 
 def lying_in(server: Cassandra, table: str) -> list[tuple[object, ...]]:

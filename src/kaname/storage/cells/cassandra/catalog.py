@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from kaname.clock import Clock
-from kaname.errors import Unavailable
+from kaname.errors import NotFound, Unavailable
 from kaname.storage.cells.cassandra.driver import Session
 from kaname.storage.cells.cassandra.statements import Statements, create, named, prepare
 from kaname.storage.cells.checked import extended, no_table
@@ -101,7 +101,7 @@ class Catalog:
         found = self._statements.get(table)
         if found is None:
             with self._lock:
-                found = self._statements[table] = prepare(self._session, named(self._keyspace, table))
+                found = self._statements[table] = self._prepared(table)
         return found
 
     def define(self, table: Table, buckets: int) -> None:
@@ -118,6 +118,19 @@ class Catalog:
         self._session.run(f"DROP TABLE IF EXISTS {named(self._keyspace, name)}")
         self._statements.pop(name, None)
         self.look()
+
+    def _prepared(self, table: str) -> Statements:
+        """One that is written down is waited for until its node knows it. Raises NotFound for one that has gone."""
+        end_ns = self._monotonic_ns() + 2 * WAIT_NS
+        while True:
+            try:
+                return prepare(self._session, named(self._keyspace, table))
+            except NotFound:
+                self.look()
+                if table not in self.known or self._monotonic_ns() > end_ns:
+                    raise
+            self._wait_for(table)
+            time.sleep(REST_S)
 
     def _defined(self, table: Table, buckets: int) -> bool:
         """Try to define a table; False: another process has changed it meanwhile."""
