@@ -38,8 +38,8 @@ def cluster(tmp_path: Path, cassandra: Cassandra) -> Iterator[Cluster]:
     """Both of them, ready for nodes."""
     template = tmp_path / "template"
     template.mkdir()
-    there = f'{{kind: cassandra, addresses: ["127.0.0.1:{cassandra.port}"], keyspace: relayout, buckets: 8}}'
-    (template / "kaname.yaml").write_text(f"name: far\ncells: {{main: {there}}}\n")
+    there = f'kind: cassandra, addresses: ["127.0.0.1:{cassandra.port}"], keyspace: relayout, buckets: 8'
+    (template / "kaname.yaml").write_text(f"name: far\ncells: {{main: {{{there}, timeout_ms: 10000}}}}\n")
     declare(template, OLD)
     with postgres_server() as database:
         made = Cluster(database, tmp_path, template)
