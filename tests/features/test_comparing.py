@@ -190,6 +190,24 @@ def test_an_attribute_that_was_removed_comes_back_only_with_its_type() -> None:
     assert "`string`, as stored; or another name" in str(other.refused[0])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (" with history", "", "has no history any more; training sets miss what is written from now on"),
+        (" with history", " with history(2 days)", "how long its history is kept changes"),
+        ("", " with history", "has a history from now on; training sets miss what was written before"),
+    ],
+)
+def test_what_a_change_of_history_means_is_said(before: str, after: str, said: str) -> None:
+    """To take it away costs what comes later, not what is there."""
+    relation = (
+        f"define relation r{before} {{ {KEY}, a string, b float64, d decimal(5, 2), v vector<float32, 2> }}; {ALL}"
+    )
+    found = changed(recorded(relation), relation.replace(f"r{before} {{", f"r{after} {{"))
+    assert not found.refused
+    assert [change.partition(": ")[2] for change in found.changes] == [said]
+
+
 def test_a_table_belongs_to_one_relation() -> None:
     """Another one cannot take it over with its rows."""
     wanted = wanted_of(schemas_in(BEFORE, FILE), "r")

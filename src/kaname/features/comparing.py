@@ -306,6 +306,14 @@ def _changes(before: Record, after: Record) -> Iterator[str]:
         if kept.facts.place not in places:
             yield f"relation {name}: schema {kept.facts.name} is removed; its table {kept.facts.table} stays as it is"
     if before.relation.history != after.relation.history:
-        yield f"relation {name}: how long its history is kept changes"
+        yield f"relation {name}: {_of_history(before, after)}"
     elif {*before.relation.names} == {*after.relation.names} and len(before.layouts) == len(after.layouts):
         yield f"relation {name}: names, order or marks change, and no bytes"
+
+
+def _of_history(before: Record, after: Record) -> str:
+    if after.relation.history is None:
+        return "has no history any more; training sets miss what is written from now on"
+    if before.relation.history is None:
+        return "has a history from now on; training sets miss what was written before"
+    return "how long its history is kept changes"

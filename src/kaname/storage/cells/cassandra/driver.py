@@ -265,7 +265,7 @@ def telling(where: str) -> Iterator[None]:
 
 
 def _told(error: Exception, where: str) -> KanameError:
-    found = " ".join(str(error).split())[:300]
+    found = " ".join(_said(error).split())[:300]
     if isinstance(error, cassandra.OperationTimedOut | cassandra.Timeout):
         return DeadlineExceeded("Cassandra did not answer in time", where=where, found=found)
     if isinstance(error, cassandra.InvalidRequest) and NO_TABLE.search(found):
@@ -273,15 +273,25 @@ def _told(error: Exception, where: str) -> KanameError:
     if isinstance(error, cassandra.Unauthorized):
         expected = "CREATE, ALTER, DROP, SELECT and MODIFY on the keyspace for the role that asks"
         return Unavailable("Cassandra does not allow this", where=where, found=found, expected=expected)
-    if isinstance(error, NoHostAvailable) and _only_late(error):
+    if _only_late(error):
         return DeadlineExceeded("no node of Cassandra answered in time", where=where, found=found)
     return Unavailable("Cassandra cannot answer", where=where, found=found)
 
 
-def _only_late(error: Exception) -> bool:
+def _said(error: Exception) -> str:
+    """What the nodes said; of none of which there was another answer, each node's reason."""
+    return "; ".join(f"{node}: {reason}" for node, reason in _reasons(error).items()) or str(error)
+
+
+def _reasons(error: Exception) -> dict[object, Exception]:
+    """Why each node that was asked gave no answer; empty where it was one that said no."""
     errors = getattr(error, "errors", None)
-    told = list(errors.values()) if isinstance(errors, dict) else []
-    return bool(told) and all(isinstance(one, cassandra.OperationTimedOut) for one in told)
+    return errors if isinstance(error, NoHostAvailable) and isinstance(errors, dict) else {}
+
+
+def _only_late(error: Exception) -> bool:
+    reasons = _reasons(error).values()
+    return bool(reasons) and all(isinstance(one, cassandra.OperationTimedOut) for one in reasons)
 
 
 def settle(pending: Iterable[Answer]) -> None:
