@@ -71,7 +71,7 @@ _NUMBERS = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1e300, -5e-324])
 _USER: dict[str, st.SearchStrategy[object]] = {
     "age": st.integers(-5, 5),
     "score": _NUMBERS,
-    "small": st.floats(width=32),
+    "small": st.floats(width=32) | st.sampled_from([0.0, -0.0]),
     "born": st.dates(date(1, 1, 1), date(9999, 12, 31)),
     "balance": st.decimals(-100, 100, places=2),
     "plan": st.sampled_from([{"a": [1, None]}, "x", 1.5]),
@@ -131,6 +131,18 @@ def test_a_training_set_has_what_the_view_said_then(changes: list[Change], asked
         labels, online = happen(project, changes, asked)
         if labels:
             compare(project, labels, online)
+
+
+@pytest.mark.parametrize("attribute", ["score", "small"])
+@pytest.mark.parametrize("values", [[-0.0], [0.0, -0.0], [-0.0, 1.5, 0.0]])
+def test_the_sign_of_zero_is_kept(tmp_path: Path, attribute: str, values: list[float]) -> None:
+    """Online and offline, in both widths."""
+    project = Project(tmp_path, SCHEMAS, VIEW)
+    changes: list[Change] = [(("insert", "user", {"user_id": "u1", attribute: value}), 1000) for value in values]
+    asked: list[Asked] = [(number + 1, "u1", "u2") for number in range(len(values))]
+    labels, online = happen(project, [*changes, (("delete", "user", {"user_id": "u2"}), 1000)], asked)
+    assert [bits(said[attribute]) for said in online] == [bits(value) for value in values]
+    compare(project, labels, online)
 
 
 def happen(

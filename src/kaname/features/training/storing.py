@@ -12,6 +12,8 @@ from kaname.features.training.types import PURPOSE
 from kaname.features.types import Attribute
 
 _AS_THEY_ARE = ("string", "bool", "int32", "int64", "float32", "float64")
+_WIDER = ("float32",)
+"""Stored as float64, which holds the same: in a FLOAT column DuckDB's ASOF join makes 0.0 of -0.0."""
 
 
 def stored_type(attribute: Attribute) -> DataType:
@@ -19,6 +21,8 @@ def stored_type(attribute: Attribute) -> DataType:
     pa = arrow(PURPOSE).pa
     if attribute.type.name == "timestamp":
         return pa.int64()
+    if attribute.type.name in _WIDER:
+        return pa.float64()
     return arrow_type(attribute.type) if attribute.type.name in _AS_THEY_ARE else pa.binary()
 
 
