@@ -42,15 +42,18 @@ class Cluster:
         return self._nodes[-1]
 
     def nodes(self) -> list[dict[str, Any]]:
-        """What `kaname nodes` says."""
-        found: list[dict[str, Any]] = self.run("nodes", "--json").json()["nodes"]
+        """What `kaname nodes` says, whether all of them are ready or not."""
+        found: list[dict[str, Any]] = self._ran("nodes", "--json").json()["nodes"]
         return found
 
     def run(self, *arguments: str, on: str = "first") -> Ran:
         """A command that succeeds, in the project folder of a node."""
-        ran = kaname("-C", self.project(on), *arguments, cwd=None, **self.environ)
+        ran = self._ran(*arguments, on=on)
         assert ran.code == 0, ran.out + ran.err
         return ran
+
+    def _ran(self, *arguments: str, on: str = "first") -> Ran:
+        return kaname("-C", self.project(on), *arguments, cwd=None, **self.environ)
 
     def close(self) -> None:
         """End what is left."""
