@@ -6,6 +6,7 @@ packages, and the default pool takes each name only once. `tools/protos.py` comp
 
 from __future__ import annotations
 
+import threading
 from importlib import resources
 from typing import Any
 
@@ -33,9 +34,30 @@ def _pool() -> DescriptorPool:
 POOL = _pool()
 
 
+_kinds: dict[str, Kind] = {}
+_making = threading.Lock()
+
+
 def kind(name: str) -> Kind:
-    """The class of the message with this full name."""
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
+    """The class of the message with this full name, which is made once, with those of the messages in it, and kept.
+
+    The library itself makes classes where they are first used, by whichever threads that are, and lets go of them again.
+    """
+    found = _kinds.get(name)
+    if found is None:
+        with _making:
+            _make(POOL.FindMessageTypeByName(name))
+        found = _kinds[name]
+    return found
+
+
+def _make(descriptor: Any) -> None:
+    if descriptor.full_name in _kinds:
+        return
+    _kinds[descriptor.full_name] = message_factory.GetMessageClass(descriptor)
+    for field in descriptor.fields:
+        if field.message_type is not None:
+            _make(field.message_type)
 
 
 def parse(kind: Kind, body: bytes) -> Message:
