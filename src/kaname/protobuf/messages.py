@@ -41,7 +41,7 @@ _making = threading.Lock()
 def kind(name: str) -> Kind:
     """The class of the message with this full name, which is made once, with those of the messages in it, and kept.
 
-    The library itself makes classes where they are first used, by whichever threads that are, and lets go of them again.
+    The library itself makes classes where they are first used, in whichever thread that is, and lets go of them again.
     """
     found = _kinds.get(name)
     if found is None:
