@@ -88,8 +88,8 @@ def _whole(name: str, bits: int) -> Callable[[object], Item]:
     return item
 
 
-def _float(name: str, kind: str) -> Callable[[object], Item]:
-    def item(value: object) -> Item:
+def _float(name: str, kind: str) -> Callable[[object], float]:
+    def item(value: object) -> float:
         if type(value) is float:
             return value
         if isinstance(value, np.generic):
@@ -106,7 +106,7 @@ def _float32(name: str) -> Callable[[object], Item]:
 
     def item(value: object) -> Item:
         found = number(value)
-        if -_FLOAT32_MAX < found < _FLOAT32_MAX or found != found or found in (np.inf, -np.inf):  # type: ignore[operator]  # a float
+        if -_FLOAT32_MAX < found < _FLOAT32_MAX or found != found or found in (np.inf, -np.inf):
             return found
         raise refused(name, value, "a number that float32 can hold")
 

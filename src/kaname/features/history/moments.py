@@ -48,10 +48,12 @@ def known_from(at: str | None, column: str | None, where: str) -> Known | None:
 
 def moments_in(values: Sequence[object], column: str) -> list[datetime]:
     """The moments in the column of rows. Raises InvalidInput with `rows[i].column` where there is none."""
+    found: list[datetime] = []
     for number, value in enumerate(values):
         if not isinstance(value, datetime):
             raise refused(f"rows[{number}].{column}", value, WRITTEN, "no moment at which the row became known")
-    return list(values)  # type: ignore[arg-type]  # all of them are
+        found.append(value)
+    return found
 
 
 def micros(moment: object, name: str = "at") -> int:

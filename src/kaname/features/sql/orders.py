@@ -105,5 +105,3 @@ class _Down:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Down) and bool(other.value == self.value)
-
-    __hash__ = None  # type: ignore[assignment]  # compared only

@@ -10,19 +10,12 @@ from kaname.serving.exchange import Body
 from kaname.serving.grpc.codec import NO_BLOBS, Asking, GrpcCodec
 from kaname.serving.grpc.contents import given
 from kaname.serving.oip.asked import ROWS
-from kaname.serving.views.assemble import Assembly
+from kaname.serving.views.keyed import KeyedCodec
 from kaname.serving.views.tensors import rows_of
 
 
-class ViewGrpcCodec:
+class ViewGrpcCodec(KeyedCodec[GrpcCodec]):
     """A codec that reads entities, too."""
-
-    def __init__(self, codec: GrpcCodec, assembly: Assembly) -> None:
-        self.accepts = codec.accepts
-        self.refuse = codec.refuse
-        self.answer = codec.answer
-        self._codec = codec
-        self._assembly = assembly
 
     def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         call.wanted = None

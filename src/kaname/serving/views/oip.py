@@ -8,19 +8,12 @@ from kaname.serving.exchange import Body
 from kaname.serving.oip.asked import ROWS
 from kaname.serving.oip.binary import LENGTH_HEADER, parts, split
 from kaname.serving.oip.codec import OipCodec
-from kaname.serving.views.assemble import Assembly
+from kaname.serving.views.keyed import KeyedCodec
 from kaname.serving.views.tensors import rows_of
 
 
-class ViewOipCodec:
+class ViewOipCodec(KeyedCodec[OipCodec]):
     """A codec that reads entities, too."""
-
-    def __init__(self, codec: OipCodec, assembly: Assembly) -> None:
-        self.accepts = codec.accepts
-        self.refuse = codec.refuse
-        self.answer = codec.answer
-        self._codec = codec
-        self._assembly = assembly
 
     def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         call.wanted = None

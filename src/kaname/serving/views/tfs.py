@@ -15,22 +15,15 @@ from kaname.serving.json_rows import B64
 from kaname.serving.tfs.body import CONTEXT, EXAMPLES, INSTANCES
 from kaname.serving.tfs.codec import TfsCodec
 from kaname.serving.tfs.columns import INPUTS
-from kaname.serving.views.assemble import Assembly
+from kaname.serving.views.keyed import KeyedCodec
 from kaname.serving.views.named import Named
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
-class ViewTfsCodec:
+class ViewTfsCodec(KeyedCodec[TfsCodec]):
     """A codec that reads entities, too."""
-
-    def __init__(self, codec: TfsCodec, assembly: Assembly) -> None:
-        self.accepts = codec.accepts
-        self.refuse = codec.refuse
-        self.answer = codec.answer
-        self._codec = codec
-        self._assembly = assembly
 
     def fill(self, call: Call, body: Body, headers: HeaderMap) -> None:
         call.wanted = None
